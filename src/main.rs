@@ -1,0 +1,3 @@
+//! Commands; no logic.
+
+fn main() {}

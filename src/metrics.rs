@@ -1,0 +1,1 @@
+//! Handles to count with; exporting is `telemetry`.

@@ -1,0 +1,13 @@
+//! Plain values and state machines: no I/O, no clocks, no configuration.
+//!
+//! Every identifier is a newtype that is parsed at the door, so that nothing further in handles a bare `String`.
+
+pub mod ids;
+pub mod operation;
+pub mod rows;
+pub mod scope;
+pub mod token;
+
+pub use ids::{MiniAppId, RoomId, UserId};
+pub use operation::Operation;
+pub use scope::{Scope, ScopeSet};

@@ -1,0 +1,1 @@
+//! authn: see the map in `policy`.

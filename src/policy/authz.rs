@@ -1,0 +1,1 @@
+//! authz: see the map in `policy`.

@@ -1,0 +1,1 @@
+//! issuers: see the map in `policy`.

@@ -1,0 +1,1 @@
+//! keyring: see the map in `policy`.

@@ -1,0 +1,1 @@
+//! path: see the map in `policy`.

@@ -1,0 +1,1 @@
+//! Token buckets and sliding windows.

@@ -1,0 +1,1 @@
+//! route: see the map in `policy`.

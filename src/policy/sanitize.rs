@@ -1,0 +1,1 @@
+//! sanitize: see the map in `policy`.

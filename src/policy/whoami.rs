@@ -1,0 +1,1 @@
+//! whoami: see the map in `policy`.

@@ -1,0 +1,1 @@
+//! Listeners, TLS, connection guard, reload, upgrade and drain.

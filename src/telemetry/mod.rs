@@ -1,0 +1,1 @@
+//! Metrics export, access log, trace export.

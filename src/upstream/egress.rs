@@ -1,0 +1,1 @@
+//! egress: see the map in `upstream`.

@@ -1,0 +1,1 @@
+//! homeserver: see the map in `upstream`.

@@ -1,0 +1,1 @@
+//! pools: see the map in `upstream`.

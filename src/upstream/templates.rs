@@ -1,0 +1,1 @@
+//! templates: see the map in `upstream`.
