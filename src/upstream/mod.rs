@@ -1,10 +1,34 @@
-//! Pools, breakers, health checks, header rules and clients of upstreams.
+//! Upstreams: where they are, whether they are well, what is sent to them and what of their answers is believed.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | [`pools`] | an upstream at run time: addresses in turn, prebuilt peers, breakers; built from config, taken over at reload |
+//! | [`address`] | one address: its peer, its client, its health |
+//! | [`tls`] | certificates and keys towards an upstream, read and checked once |
+//! | [`health`] | active checks and DNS refresh, in the background |
+//! | [`breaker`], [`outcome`] | when to stop calling, and what counts as a failure |
+//! | [`forward`] | header rules, both directions |
+//! | [`templates`] | the upstream's path for an operation |
+//! | [`client`] | calls that the edge makes itself |
+//! | [`wallet`], [`homeserver`] | what it asks those two |
+//! | [`egress`] | the guarded client for URLs that others gave us |
+//!
+//! A forwarded request goes: [`pools::Backend::admit`] (is the breaker open?) → [`pools::Backend::pick`] (which
+//! address?) → [`pools::Backend::peer`] → [`forward::request`] → the upstream → [`forward::response`] → the ticket is
+//! settled with [`outcome::Ended`].
 
+pub mod address;
 pub mod breaker;
 pub mod client;
 pub mod egress;
 pub mod forward;
 pub mod health;
 pub mod homeserver;
+pub mod outcome;
 pub mod pools;
 pub mod templates;
+pub mod tls;
+pub mod wallet;
+
+#[cfg(test)]
+mod testing;
