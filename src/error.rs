@@ -20,6 +20,14 @@ macro_rules! codes {
             /// Every code.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
 
+            /// The codes as they stand in answers, in the order of [`Code::index`].
+            pub const NAMES: &'static [&'static str] = &[$($text,)*];
+
+            /// A dense number for tables.
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+
             /// The code as it stands in an answer.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $text,)* }
