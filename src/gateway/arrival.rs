@@ -88,7 +88,7 @@ impl Gateway {
                 Code::NotImplemented,
                 format!("{} is part of the protocol, but this version of the edge does not answer it yet.", permit.route().operation),
             )),
-            RouteAnswer::Edge => operations::answer(&permit, &snapshot.services).map(|local| Next::Answer(local.into())),
+            RouteAnswer::Edge => operations::answer(&permit, &snapshot.services).map(|local| Next::Answer(Answer::local(local))),
             RouteAnswer::WalletChecked => {
                 let call = operations::resolve::Call {
                     caller: &passage.context.trail.caller,
@@ -100,7 +100,7 @@ impl Gateway {
                     authorization: session.req_header().headers.get(http::header::AUTHORIZATION),
                 };
                 let local = operations::resolve::answer(&permit, &snapshot.services, call).await?;
-                Ok(Next::Answer(local.into()))
+                Ok(Next::Answer(Answer::local(local)))
             }
             RouteAnswer::Upstream(_) => {
                 if let Some(body) = permit.take_body() {

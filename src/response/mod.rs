@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clock;
 use crate::error::{Challenge, Code, Refusal};
+use crate::operations::Local;
 
 /// The protocol version of every answer.
 pub const TMCP_VERSION: &str = "v1.2.0";
@@ -35,7 +36,7 @@ pub const SECURITY: [(HeaderName, HeaderValue); 5] = [
     (REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin")),
 ];
 
-pub use write::{Facts, decorate, send};
+pub use write::{Facts, decorate, replace, send};
 
 /// Which protocol's error shape a path speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,13 @@ impl Answer {
     pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         Answer { status, headers, body: body.into() }
+    }
+
+    /// What an operation answered.
+    pub fn local(local: Local) -> Answer {
+        let mut answer = Answer::json(local.status, local.body);
+        answer.headers.extend(local.headers);
+        answer
     }
 
     /// Adds a header.

@@ -1,7 +1,9 @@
 //! Headers of every answer, and writing one that the edge makes itself.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, ORIGIN, VARY};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, ORIGIN, TRANSFER_ENCODING, VARY,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -83,4 +85,18 @@ pub async fn send(session: &mut Session, answer: Answer, facts: &Facts<'_>) -> R
         session.write_response_body(Some(body), true).await?;
     }
     Ok(())
+}
+
+/// Turns an upstream's answer, already decorated, into `answer`: its status, its body, its headers.
+pub fn replace(mut header: Box<ResponseHeader>, answer: Answer) -> (Box<ResponseHeader>, Bytes) {
+    for gone in [CONTENT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED, TRANSFER_ENCODING] {
+        header.remove_header(&gone);
+    }
+    // These can fail only for statuses and names that are malformed, and ours are constants.
+    let _ = header.set_status(answer.status);
+    for (name, value) in answer.headers {
+        let _ = header.insert_header(name, value);
+    }
+    let _ = header.insert_header(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
+    (header, answer.body)
 }
