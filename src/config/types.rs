@@ -53,8 +53,10 @@ pub struct Config {
     pub log: Log,
     /// OTLP collector (HTTP, protobuf) to send spans to.
     pub otlp: Option<Url>,
-    /// Every file that was read, for watching.
+    /// Every file that was read, for watching, and the folder of upstreams.
     pub files: Vec<PathBuf>,
+    /// What `check` lets pass and `run` does not, see [`Config::require_for_run`].
+    pub unmet: super::Problems,
 }
 
 /// Listeners, caps and time-outs.
