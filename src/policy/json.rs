@@ -1,1 +1,0 @@
-//! json: see the map in `policy`.

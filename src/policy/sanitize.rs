@@ -1,1 +1,0 @@
-//! sanitize: see the map in `policy`.

@@ -1,1 +1,0 @@
-//! schema: see the map in `policy`.

@@ -1,1 +1,0 @@
-//! validate: see the map in `policy`.

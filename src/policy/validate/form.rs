@@ -1,0 +1,70 @@
+//! Forms, `application/x-www-form-urlencoded`: what OAuth requests are made of.
+//!
+//! A parameter that stands twice is refused (RFC 6749 section 3.1): one reader takes the first, another the last.
+
+use std::borrow::Cow;
+
+use crate::policy::schema::Finding;
+
+/// Most parameters of one form.
+const MOST_PARAMETERS: usize = 100;
+
+/// Checks a form's structure: percent-encoding, UTF-8, names, number of parameters.
+pub(super) fn check(form: &[u8]) -> Result<(), Finding> {
+    let mut names: Vec<Cow<'_, [u8]>> = Vec::new();
+    for parameter in form.split(|byte| *byte == b'&').filter(|parameter| !parameter.is_empty()) {
+        let equals = parameter.iter().position(|byte| *byte == b'=').unwrap_or(parameter.len());
+        let (name, value) = parameter.split_at(equals);
+        let Some(name) = decode(name) else {
+            return Err(finding("", "encoding", "must be UTF-8 in well-formed percent-encoding"));
+        };
+        let pointer = pointer(&name);
+        if decode(value.get(1..).unwrap_or_default()).is_none() {
+            return Err(finding(&pointer, "encoding", "must be UTF-8 in well-formed percent-encoding"));
+        }
+        if names.contains(&name) {
+            return Err(finding(&pointer, "duplicate_name", "must not stand twice"));
+        }
+        if names.len() == MOST_PARAMETERS {
+            return Err(finding("", "maxProperties", "must have at most 100 parameters"));
+        }
+        names.push(name);
+    }
+    Ok(())
+}
+
+/// Takes the percent-encoding off; `None` when it is malformed, holds a bare control character or is no UTF-8.
+fn decode(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if text.iter().any(u8::is_ascii_control) {
+        return None;
+    }
+    if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return std::str::from_utf8(text).ok().map(|text| Cow::Borrowed(text.as_bytes()));
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((byte, behind)) = rest.split_first() {
+        rest = behind;
+        match byte {
+            b'+' => decoded.push(b' '),
+            b'%' => {
+                let (digits, behind) = rest.split_first_chunk::<2>()?;
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let [high, low] = *digits;
+                decoded.push(digit(high)? << 4 | digit(low)?);
+                rest = behind;
+            }
+            other => decoded.push(*other),
+        }
+    }
+    std::str::from_utf8(&decoded).is_ok().then_some(Cow::Owned(decoded))
+}
+
+fn pointer(name: &[u8]) -> String {
+    let name: String = String::from_utf8_lossy(name).chars().take(64).collect();
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+fn finding(pointer: &str, rule: &str, message: &str) -> Finding {
+    Finding { pointer: pointer.to_owned(), rule: rule.to_owned(), message: message.to_owned() }
+}
