@@ -273,5 +273,4 @@ impl Drop for Ticket {
 }
 
 #[cfg(test)]
-#[path = "breaker_tests.rs"]
 mod tests;

@@ -171,3 +171,6 @@ pub fn nonsense(upstream: &str, what: impl std::fmt::Display) -> Refusal {
     Refusal::new(Code::UpstreamError, "The service behind this address gave an answer that makes no sense.")
         .inside(format!("upstream {upstream}: {what}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -393,5 +393,4 @@ fn reaches_client(name: &HeaderName, manner: Manner, upgraded: bool) -> bool {
 }
 
 #[cfg(test)]
-#[path = "forward_tests.rs"]
 mod tests;

@@ -110,3 +110,6 @@ pub async fn refresh_once(backend: &Backend) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,3 +216,6 @@ fn bearer(token: &str) -> Option<HeaderMap> {
     value.set_sensitive(true);
     Some(HeaderMap::from_iter([(header::AUTHORIZATION, value)]))
 }
+
+#[cfg(test)]
+mod tests;

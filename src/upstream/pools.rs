@@ -170,7 +170,9 @@ impl Backend {
         let resolved = config.addresses.iter().map(|label| (label.clone(), backend.look_up(label, &known))).collect();
         let inherited = previous.map(|previous| previous.all.load_full()).unwrap_or_default();
         backend.set_resolved(resolved, |fresh| {
-            if let Some(known) = inherited.iter().find(|known| known.socket() == fresh.socket()) {
+            // What another check found must not stick to an address that this one may never look at.
+            let same_check = previous.is_some_and(|previous| previous.config.health == config.health);
+            if let Some(known) = inherited.iter().find(|known| known.socket() == fresh.socket() && same_check) {
                 fresh.inherit(known);
             }
         })?;
@@ -432,3 +434,6 @@ pub fn ended(error: &pingora::Error) -> Ended {
 pub fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
 }
+
+#[cfg(test)]
+mod tests;

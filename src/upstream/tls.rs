@@ -125,3 +125,6 @@ fn certificates(pem: &[u8], path: &Path, key: &str) -> Result<Vec<X509>, String>
         _ => Err(format!("{key} {}: expected at least one certificate in PEM", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests;

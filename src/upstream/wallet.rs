@@ -195,5 +195,4 @@ fn summary(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[path = "wallet_tests.rs"]
 mod tests;
