@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, header};
 
+use super::backend::{Backend, Target};
 use super::outcome::Ended;
-use super::pools::{Backend, Target};
 use crate::error::{Code, Refusal};
 use crate::model::rows::Class;
 

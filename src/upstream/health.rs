@@ -11,7 +11,7 @@ use futures::future::join_all;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::address::Address;
-use super::pools::Backend;
+use super::backend::Backend;
 use crate::config;
 
 /// How often DNS is asked for names among the addresses. Resolvers do not tell the time to live, and most names of

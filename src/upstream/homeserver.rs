@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::backend::Backend;
 use super::client::{Answer, Call, CallError, nonsense};
-use super::pools::Backend;
 use super::templates::encode_segment;
 use crate::config::Secret;
 use crate::error::Refusal;

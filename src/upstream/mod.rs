@@ -2,7 +2,8 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | [`pools`] | an upstream at run time: addresses in turn, prebuilt peers, breakers; built from config, taken over at reload |
+//! | [`pools`] | all upstreams of a config revision: built, taken over at a reload, started |
+//! | [`backend`] | one of them at run time: addresses in turn, prebuilt peers, breakers |
 //! | [`address`] | one address: its peer, its client, its health |
 //! | [`tls`] | certificates and keys towards an upstream, read and checked once |
 //! | [`health`] | active checks and DNS refresh, in the background |
@@ -13,11 +14,12 @@
 //! | [`wallet`], [`homeserver`] | what it asks those two |
 //! | [`egress`] | the guarded client for URLs that others gave us |
 //!
-//! A forwarded request goes: [`pools::Backend::admit`] (is the breaker open?) → [`pools::Backend::pick`] (which
-//! address?) → [`pools::Backend::peer`] → [`forward::request`] → the upstream → [`forward::response`] → the ticket is
+//! A forwarded request goes: [`Backend::admit`] (is the breaker open?) → [`Backend::pick`] (which
+//! address?) → [`Backend::peer`] → [`forward::request`] → the upstream → [`forward::response`] → the ticket is
 //! settled with [`outcome::Ended`].
 
 pub mod address;
+pub mod backend;
 pub mod breaker;
 pub mod client;
 pub mod egress;
@@ -29,6 +31,9 @@ pub mod pools;
 pub mod templates;
 pub mod tls;
 pub mod wallet;
+
+pub use backend::{Backend, Target};
+pub use pools::Upstreams;
 
 #[cfg(test)]
 mod testing;

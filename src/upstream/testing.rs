@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::pools::{Backend, Upstreams};
+use super::{Backend, Upstreams};
 use crate::clock::Clock;
 use crate::config;
 

@@ -11,9 +11,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 
+use super::backend::Backend;
 use super::client::{Answer, Call, nonsense};
 use super::outcome::Ended;
-use super::pools::Backend;
 use super::templates::encode_segment;
 use crate::error::{Challenge, Code, Refusal};
 use crate::model::rows::Class;

@@ -8,9 +8,9 @@ use super::*;
 use crate::clock::Clock;
 use crate::config;
 use crate::model::rows::Class;
+use crate::upstream::backend::{Backend, ended};
 use crate::upstream::client::{Call, CallError};
 use crate::upstream::outcome::Ended;
-use crate::upstream::pools::{Backend, ended};
 use crate::upstream::testing::{Authority, build, upstream};
 
 fn backend(address: std::net::SocketAddr, tls: UpstreamTls) -> Arc<Backend> {

@@ -1,5 +1,7 @@
 use super::*;
+use crate::upstream::Upstreams;
 use crate::upstream::outcome::Outcome;
+use crate::upstream::pools::WALLET;
 use crate::upstream::testing::{build, build_after, upstream};
 
 const A: &str = "127.0.0.1:4001";
