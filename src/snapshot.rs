@@ -56,7 +56,7 @@ impl Snapshot {
         let homeserver = || upstreams.get(pools::HOMESERVER).map(|hs| Homeserver::new(hs.clone(), as_token.clone()));
         let policy = live.policy(&config, homeserver())?;
         let ways = policy.table.routes().iter().map(|route| match &route.answer {
-            RouteAnswer::Upstream(name) => upstreams.get(name).map(|backend| Way {
+            RouteAnswer::Upstream(name) => upstreams.get(name.as_str()).map(|backend| Way {
                 backend: backend.clone(),
                 class: route.class,
                 template: backend.templates().get(route.operation).clone(),

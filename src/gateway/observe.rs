@@ -42,7 +42,7 @@ impl Gateway {
             user: caller.user_hash(),
             app: match caller {
                 Caller::Tep(token) => Some(token.claims.app.as_str()),
-                Caller::Client(app) => Some(app.id.as_str()),
+                Caller::Client(client) => Some(client.app.id.as_str()),
                 Caller::Anonymous | Caller::Matrix(_) | Caller::Homeserver => None,
             },
             client: context.client,

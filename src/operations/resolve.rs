@@ -98,14 +98,14 @@ pub async fn answer(permit: &Permit, services: &Services, call: Call<'_>) -> Res
 }
 
 /// One caller's request at work.
-struct Desk<'a> {
+struct Desk<'a, 'c> {
     services: &'a Services,
     wallet: &'a Wallet,
     caller: UserId,
-    call: &'a Call<'a>,
+    call: &'a Call<'c>,
 }
 
-impl Desk<'_> {
+impl Desk<'_, '_> {
     async fn one(&self, user: &UserId, room: Option<&RoomId>) -> Result<Bytes, Refusal> {
         self.check_room(user, room).await?;
         let key = (self.caller.clone(), user.clone());

@@ -39,12 +39,12 @@ use crate::clock::Clock;
 use crate::error::{Code, Refusal};
 use crate::model::Operation;
 use crate::model::rows::limit;
-use authn::{Authenticator, Caller};
+use authn::{Authn, Caller};
 use guard::PeerGuard;
 use path::PathView;
 use rate_limit::{Claim, Decision, LimitKey, Limiter, PolicyId, Report};
 use route::{Route, RouteTable};
-use validate::{BodyPlan, Validator};
+use validate::{BodyPlan, Length, Validator};
 
 /// A request as the policy sees it: its head, and a body that is read only once everything else is settled.
 pub trait Exchange: Send {
@@ -106,13 +106,13 @@ pub struct Policy {
     /// The routes.
     pub table: RouteTable,
     /// Who is who.
-    pub authn: Authenticator,
+    pub authn: Authn,
     /// How much is too much.
     pub limiter: Limiter,
     /// What a request may look like.
     pub validator: Validator,
     /// The guard at the door.
-    pub guard: Arc<PeerGuard>,
+    pub guard: PeerGuard,
     /// The time.
     pub clock: Clock,
     /// The limit policies of each route, by its number.
@@ -132,17 +132,19 @@ impl Policy {
     /// The brief's pipeline (3.2) on one screen. `trail` is filled as far as the request gets.
     pub async fn admit<X: Exchange>(&self, request: &mut X, client: IpAddr, trail: &mut Trail) -> Result<Permit, Refusal> {
         // Before anything is parsed: an address that floods us or guesses credentials gets no work done.
-        let now = self.clock.tick();
-        self.guard.check(client, now)?;
+        let (now, unix) = (self.clock.tick(), self.clock.unix_secs());
+        let peer = LimitKey::ip(client);
+        self.guard.check(peer, now)?;
 
         let route = self.find_route(request.head(), trail)?;
 
         // A credential that fails costs its address a token of a bucket of its own.
-        trail.caller = match self.authn.authenticate(&route, request.head(), self.clock.unix_secs()).await {
+        let head = request.head();
+        trail.caller = match self.authn.authenticate(route.auth, &head.headers, head.uri.query(), unix).await {
             Ok(caller) => caller,
             Err(refusal) => {
                 if refusal.code() == Code::InvalidToken {
-                    self.guard.failed_auth(client, now);
+                    self.guard.failed_auth(peer, now);
                 }
                 return Err(refusal);
             }
@@ -158,11 +160,13 @@ impl Policy {
             self.limit(client, trail, 1).await?;
         }
 
-        let body = match self.validator.head(route.body, request.head())? {
+        let head = request.head();
+        let length = Length::of(head.version, &head.headers)?;
+        let body = match self.validator.head(route.body, &head.method, &head.headers, length)? {
             BodyPlan::None | BodyPlan::Stream => None,
-            BodyPlan::Read { cap, kind } => {
-                let bytes = request.read_body(cap).await?;
-                Some(self.validator.body(kind, &route, bytes)?)
+            BodyPlan::Read(reading) => {
+                let bytes = request.read_body(reading.cap).await?;
+                Some(self.validator.body(&reading, route.text_fields, bytes)?)
             }
         };
         if batch {
@@ -188,7 +192,7 @@ impl Policy {
             .iter()
             .map(|limit| {
                 let (key, app) = bucket_of(&trail.caller, client, limit.per_user);
-                let policy = app.map_or(limit.policy, |app| self.limiter.policies().for_app(limit.policy, app));
+                let policy = app.map_or(limit.policy, |app| self.limiter.policies().for_app(limit.policy, Some(app)));
                 Claim { policy, key, cost }
             })
             .collect();
@@ -213,8 +217,8 @@ fn bucket_of(caller: &Caller, client: IpAddr, per_user: bool) -> (LimitKey, Opti
     match caller {
         Caller::Tep(token) if per_user => (token.user_key, None),
         Caller::Tep(token) => (token.app_user_key, Some(&token.claims.app)),
-        Caller::Matrix(user) => (LimitKey::user(&user.user), None),
-        Caller::Client(app) => (LimitKey::app(&app.id), Some(&app.id)),
+        Caller::Matrix(user) => (user.user_key, None),
+        Caller::Client(client) => (LimitKey::app(&client.app.id), Some(&client.app.id)),
         Caller::Anonymous | Caller::Homeserver => (LimitKey::ip(client), None),
     }
 }

@@ -17,12 +17,14 @@ use parking_lot::Mutex;
 use regex::Regex;
 use tokio::sync::Semaphore;
 
-use super::authn::identity::{UserHash, UserHasher, table_key};
+use super::authn::identity::{UserHash, UserHasher};
+use super::rate_limit::LimitKey;
 use crate::config::AppService;
 use crate::error::{Challenge, Code, Refusal};
 use crate::model::UserId;
 use crate::model::matrix::{Unavailable, Whoami};
 use crate::store::seal::sha256;
+use crate::upstream::forward::Identity;
 
 /// How long an answer is kept.
 pub const KEPT_FOR: Duration = Duration::from_secs(60);
@@ -50,10 +52,10 @@ pub struct MatrixUser {
     pub user: UserId,
     /// The device, if the token has one.
     pub device_id: Option<String>,
-    /// `X-TMCP-User-Id`.
-    pub header: HeaderValue,
-    /// Table key of the user, the same as that of the user's TEP tokens.
-    pub user_key: [u8; 16],
+    /// Who upstreams are told is calling.
+    pub identity: Identity,
+    /// The limit bucket of the user, the same as that of the user's TEP tokens.
+    pub user_key: LimitKey,
     /// The user in logs.
     pub user_hash: UserHash,
 }
@@ -101,8 +103,8 @@ impl UserRules {
         }
         let Ok(header) = HeaderValue::from_str(user.as_str()) else { return Verdict::Unknown };
         Verdict::User(Arc::new(MatrixUser {
-            header,
-            user_key: table_key("user", &[user.as_str()]),
+            identity: Identity { user_id: Some(header), ..Identity::default() },
+            user_key: LimitKey::user(&user),
             user_hash: self.hasher.hash(user.as_str()),
             device_id: answer.device_id,
             user,

@@ -32,12 +32,12 @@ mod tests;
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 pub use fault::Fault;
 pub use generation::Generation;
 pub use homeserver::HomeserverTokens;
-pub use identity::{IdentityHeaders, UserHash, UserHasher};
+pub use identity::{UserHash, UserHasher};
 pub use registry::Registry;
 pub use revocations::{Revocations, Revoked};
 pub use verified::Verified;
@@ -48,12 +48,14 @@ use super::whoami::{MatrixTokens, MatrixUser};
 use crate::config::MiniApp;
 use crate::error::{Code, Refusal};
 use crate::model::rows::Auth;
-use crate::model::{MiniAppId, UserId};
+use crate::model::{MiniAppId, ScopeSet, UserId};
+use crate::upstream::forward::Identity;
 
 /// Who is calling, proven.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub enum Caller {
     /// Nobody in particular: the row asks for nothing here, or for a proof that comes later.
+    #[default]
     Anonymous,
     /// A mini-app on a user's behalf.
     Tep(Arc<Verified>),
@@ -62,8 +64,20 @@ pub enum Caller {
     /// The homeserver.
     Homeserver,
     /// A mini-app's back end.
-    Client(Arc<MiniApp>),
+    Client(Arc<Client>),
 }
+
+/// A mini-app's back end, proven by its secret.
+#[derive(Debug)]
+pub struct Client {
+    /// The mini-app.
+    pub app: Arc<MiniApp>,
+    /// Who upstreams are told is calling.
+    pub identity: Identity,
+}
+
+const NOBODY: &Identity =
+    &Identity { user_id: None, app_id: None, scopes: None, session_id: None, wallet_id: None };
 
 impl Caller {
     /// The user on whose behalf the call is made.
@@ -79,16 +93,34 @@ impl Caller {
     pub fn app(&self) -> Option<&MiniAppId> {
         match self {
             Caller::Tep(token) => Some(&token.claims.app),
-            Caller::Client(app) => Some(&app.id),
+            Caller::Client(client) => Some(&client.app.id),
             Caller::Anonymous | Caller::Homeserver | Caller::Matrix(_) => None,
         }
     }
 
-    /// The user in logs.
-    pub fn user_hash(&self) -> Option<&UserHash> {
+    /// The scopes that the caller is held to; `None` for callers who prove their right by who they are.
+    pub fn scopes(&self) -> Option<ScopeSet> {
         match self {
-            Caller::Tep(token) => Some(&token.user_hash),
-            Caller::Matrix(user) => Some(&user.user_hash),
+            Caller::Tep(token) => Some(token.claims.scopes),
+            Caller::Anonymous | Caller::Homeserver | Caller::Matrix(_) | Caller::Client(_) => None,
+        }
+    }
+
+    /// Who upstreams are told is calling.
+    pub fn identity(&self) -> &Identity {
+        match self {
+            Caller::Tep(token) => &token.identity,
+            Caller::Matrix(user) => &user.identity,
+            Caller::Client(client) => &client.identity,
+            Caller::Anonymous | Caller::Homeserver => NOBODY,
+        }
+    }
+
+    /// The user in logs.
+    pub fn user_hash(&self) -> Option<UserHash> {
+        match self {
+            Caller::Tep(token) => Some(token.user_hash),
+            Caller::Matrix(user) => Some(user.user_hash),
             Caller::Anonymous | Caller::Homeserver | Caller::Client(_) => None,
         }
     }
@@ -167,7 +199,10 @@ impl Authn {
     }
 
     fn client(&self, credential: &str) -> Result<Caller, Refusal> {
-        clients::authenticate(self.verifier.registry(), credential).map(Caller::Client)
+        let app = clients::authenticate(self.verifier.registry(), credential)?;
+        let app_id = HeaderValue::from_str(app.id.as_str()).map_err(|error| Refusal::internal(error.to_string()))?;
+        let identity = Identity { app_id: Some(app_id), ..Identity::default() };
+        Ok(Caller::Client(Arc::new(Client { app, identity })))
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::identity::{IdentityHeaders, UserHash, UserHasher, table_key};
+use super::identity::{UserHash, UserHasher};
 use crate::model::ScopeSet;
 use crate::model::token::TepClaims;
+use crate::policy::rate_limit::LimitKey;
+use crate::upstream::forward::Identity;
 
 /// A verified token. Only the verifier makes one.
 #[derive(Debug)]
@@ -13,12 +15,12 @@ pub struct Verified {
     pub claims: TepClaims,
     /// Whether its mini-app is an official one.
     pub official: bool,
-    /// The identity headers for upstreams.
-    pub headers: IdentityHeaders,
-    /// Table key of (user, mini-app).
-    pub app_user_key: [u8; 16],
-    /// Table key of the user.
-    pub user_key: [u8; 16],
+    /// Who upstreams are told is calling.
+    pub identity: Identity,
+    /// The limit bucket of (mini-app, user).
+    pub app_user_key: LimitKey,
+    /// The limit bucket of the user.
+    pub user_key: LimitKey,
     /// The user in logs.
     pub user_hash: UserHash,
     /// The scopes that the token itself lists, before registry and issuer took theirs away.
@@ -34,10 +36,10 @@ impl Verified {
     pub(super) fn new(claims: TepClaims, standing: &Standing, basis: Basis, hasher: &UserHasher) -> Option<Verified> {
         let claims = TepClaims { scopes: standing.scopes, privileged: standing.privileged, ..claims };
         Some(Verified {
-            headers: IdentityHeaders::of(&claims)?,
+            identity: Identity::of(&claims).ok()?,
             official: standing.official,
-            app_user_key: table_key("user and mini-app", &[claims.user.as_str(), claims.app.as_str()]),
-            user_key: table_key("user", &[claims.user.as_str()]),
+            app_user_key: LimitKey::app_user(&claims.app, &claims.user),
+            user_key: LimitKey::user(&claims.user),
             user_hash: hasher.hash(claims.user.as_str()),
             granted: basis.granted,
             privileged_until: basis.privileged_until,
@@ -72,7 +74,7 @@ impl Verified {
         let texts = [&c.session_id, &c.wallet_id, &c.jti, &c.grant_id];
         let texts: usize = texts.into_iter().flatten().map(|text| 2 * (text.len() + 16)).sum();
         let names = c.user.as_str().len() + c.app.as_str().len() + c.room.as_ref().map_or(0, |r| r.as_str().len());
-        size_of::<Verified>() + texts + 2 * names + c.issuer.len() + c.kid.len() + self.headers.scopes.len() + 160
+        size_of::<Verified>() + texts + 2 * names + c.issuer.len() + c.kid.len() + self.identity.scopes.as_ref().map_or(0, http::HeaderValue::len) + 160
     }
 }
 
