@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 
-use crate::clock::Tick;
+use crate::clock::{Clock, Tick};
 use crate::error::Code;
 use crate::model::rows::Class;
 use crate::policy::Trail;
@@ -14,7 +14,8 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::outcome::CacheStatus;
 use crate::telemetry::trace::{RequestId, TraceContext};
 use crate::upstream::breaker::Ticket;
-use crate::upstream::pools::{Backend, Target};
+use crate::upstream::forward::Trace;
+use crate::upstream::{Backend, Target};
 
 /// What one request carries.
 pub struct RequestContext {
@@ -42,6 +43,35 @@ pub struct RequestContext {
     pub cache: Option<CacheStatus>,
     /// The refusal that was written, if one was.
     pub refused: Option<Refused>,
+}
+
+impl RequestContext {
+    /// A request that has just arrived.
+    pub fn begin(snapshot: Arc<Snapshot>, clock: &Clock) -> RequestContext {
+        RequestContext {
+            snapshot,
+            started: clock.tick(),
+            unix: clock.unix(),
+            request_id: RequestId::new(),
+            trace: TraceContext::new(false),
+            client: None,
+            via_trusted_proxy: false,
+            trail: Trail::default(),
+            progress: Progress::Arrived,
+            admitted: None,
+            cache: None,
+            refused: None,
+        }
+    }
+
+    /// The request's ids, in the form that upstreams are told.
+    pub fn upstream_trace(&self) -> Trace {
+        Trace {
+            request_id: self.request_id.header(),
+            trace_id: self.trace.id.header(),
+            traceparent: self.trace.own.header(),
+        }
+    }
 }
 
 /// How far a request has got.

@@ -6,11 +6,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use url::{Host, Url};
+
 use crate::clock::Clock;
+use crate::config::{Config, Store};
+use crate::error::Code;
 use crate::metrics::Metrics;
-use crate::policy::authn::VerifierState;
-use crate::policy::guard::PeerGuard;
+use crate::operations::resolve::{self, Resolved};
+use crate::policy::authn::cache::TokenCache;
+use crate::policy::authn::{Generation, Revocations, VerifierState};
+use crate::policy::guard::Peers;
+use crate::policy::keyring::Keyring;
 use crate::policy::rate_limit::Buckets;
+use crate::upstream::egress::{Egress, EgressPolicy};
 
 /// State that a reload hands on.
 #[derive(Clone)]
@@ -21,10 +29,74 @@ pub struct Live {
     pub metrics: Arc<Metrics>,
     /// Limit buckets.
     pub buckets: Arc<Buckets>,
-    /// The guard at the door.
-    pub guard: Arc<PeerGuard>,
+    /// What is known of addresses.
+    pub peers: Arc<Peers>,
     /// Keys, verified tokens, revocations.
     pub tokens: VerifierState,
+    /// The client for URLs that others gave us.
+    pub egress: Arc<Egress>,
+    /// Wallets that were resolved.
+    pub resolved: Arc<Resolved>,
+    /// Room for request bodies.
+    pub bodies: Arc<ByteBudget>,
+}
+
+impl Live {
+    /// The state of a process that starts with `config`: keys from its store, everything else empty. Makes the first
+    /// signing key when there is none.
+    pub fn open(config: &Config, clock: Clock) -> Result<Live, String> {
+        let Store::Embedded { path } = &config.store;
+        let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set")?;
+        let generation = Generation::default();
+        let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;
+        keyring.ensure_signing_key(clock.unix_secs()).map_err(|error| error.to_string())?;
+        let metrics = Metrics::new(Code::NAMES).map_err(|error| error.to_string())?;
+        let revocations = Revocations::new(generation.clone());
+        Ok(Live {
+            metrics: Arc::new(metrics),
+            buckets: Arc::new(Buckets::new(config.cache.rate_limit.max_size)),
+            peers: Arc::new(Peers::new()),
+            tokens: VerifierState {
+                generation,
+                keyring: Arc::new(keyring),
+                revocations: Arc::new(revocations),
+                cache: Arc::new(TokenCache::new(config.cache.auth)),
+            },
+            egress: Arc::new(Egress::new(egress_policy(config)).map_err(|error| error.to_string())?),
+            resolved: resolve::cache(),
+            bodies: Arc::new(ByteBudget::new(config.server.limits.buffered_bodies)),
+            clock,
+        })
+    }
+
+    /// Puts the parts of `config` into force that bound this state rather than derive anything from it.
+    pub fn apply(&self, config: &Config) {
+        self.buckets.set_max_bytes(config.cache.rate_limit.max_size);
+        self.bodies.set_limit(config.server.limits.buffered_bodies);
+    }
+
+    /// Forgets what no longer matters; to be called every few seconds.
+    pub fn sweep(&self) {
+        let now = self.clock.tick();
+        self.buckets.sweep(now);
+        self.peers.sweep(now);
+        self.tokens.revocations.sweep(self.clock.unix_secs());
+    }
+}
+
+/// Loopback may be called when the config itself names a URL there: a developer's issuer. Nothing else that is not global.
+fn egress_policy(config: &Config) -> EgressPolicy {
+    let is_loopback = |url: &Url| match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    if config.tokens.issuers.iter().any(|issuer| is_loopback(&issuer.jwks_url)) {
+        EgressPolicy::with_loopback()
+    } else {
+        EgressPolicy::strict()
+    }
 }
 
 /// Bytes that may be held in memory for something, over all requests.

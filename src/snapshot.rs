@@ -13,10 +13,11 @@ use crate::config::Config;
 use crate::live::Live;
 use crate::model::rows::{Answer, Class};
 use crate::operations::Services;
-use crate::policy::Policy;
 use crate::policy::route::RouteAnswer;
+use crate::policy::{Ingredients, Policy};
+use crate::upstream::Backend;
 use crate::upstream::homeserver::Homeserver;
-use crate::upstream::pools::{self, Backend, Upstreams};
+use crate::upstream::pools::{self, Upstreams};
 use crate::upstream::templates::Template;
 use crate::upstream::wallet::Wallet;
 
@@ -54,7 +55,16 @@ impl Snapshot {
             .map_err(|error| error.to_string())?;
         let as_token = config.appservice.as_ref().and_then(|appservice| appservice.as_token.clone());
         let homeserver = || upstreams.get(pools::HOMESERVER).map(|hs| Homeserver::new(hs.clone(), as_token.clone()));
-        let policy = live.policy(&config, homeserver())?;
+        let policy = Policy::build(Ingredients {
+            config: &config,
+            clock: &live.clock,
+            buckets: &live.buckets,
+            peers: &live.peers,
+            tokens: &live.tokens,
+            egress: &live.egress,
+            homeserver: homeserver(),
+            previous: previous.map(|previous| (&*previous.config, &previous.policy)),
+        })?;
         let ways = policy.table.routes().iter().map(|route| match &route.answer {
             RouteAnswer::Upstream(name) => upstreams.get(name.as_str()).map(|backend| Way {
                 backend: backend.clone(),
@@ -124,6 +134,7 @@ impl Edge {
         let next = Snapshot::build(config, &self.live, Some(&self.current.load()))?;
         let revision = next.revision;
         next.upstreams.start(background);
+        self.live.apply(&next.config);
         self.current.store(Arc::new(next));
         Ok(revision)
     }

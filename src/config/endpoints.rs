@@ -31,7 +31,8 @@ pub(super) fn read(value: &Value<'_>, known: &Known<'_>) -> Vec<Endpoint> {
     let rows = value.list("a list of rows", |value| {
         let (pattern, endpoint) = row(value, known)?;
         let (methods, normal) = (verbs(&endpoint), pattern.normal());
-        let twice = methods.iter().find_map(|verb| seen.insert((normal.clone(), *verb), value.spot).map(|at| (*verb, at)));
+        let twice =
+            methods.iter().find_map(|verb| seen.insert((normal.clone(), *verb), value.spot).map(|at| (*verb, at)));
         if let Some((verb, at)) = twice {
             return value.refuse(
                 format!("{} {} has a row already, in line {}", verb.as_str(), endpoint.path, at.line),
@@ -83,7 +84,10 @@ fn row(value: &Value<'_>, known: &Known<'_>) -> Option<(Pattern, Endpoint)> {
             Some((set, _)) => set?,
             None => ScopeSet::EMPTY,
         };
-        Some((pattern, Endpoint { path, methods, label, auth_required, scopes, rate_limit, upstream, cacheable, place }))
+        Some((
+            pattern,
+            Endpoint { path, methods, label, auth_required, scopes, rate_limit, upstream, cacheable, place },
+        ))
     })?
 }
 
@@ -94,7 +98,11 @@ fn methods(value: &Value<'_>) -> Option<Vec<Verb>> {
         value.choice(&choices)
     };
     let methods = value.list(&format!("a list of methods, {}", one_of(&names().collect::<Vec<_>>())), read)?;
-    if methods.is_empty() { value.refuse("no method", "at least one, or no `methods` at all for every one") } else { Some(methods) }
+    if methods.is_empty() {
+        value.refuse("no method", "at least one, or no `methods` at all for every one")
+    } else {
+        Some(methods)
+    }
 }
 
 /// Reads a list of scopes.
@@ -119,9 +127,8 @@ fn check_over(value: &Value<'_>, endpoint: &Endpoint, covered: &[&Row], known: &
             format!("{} would send the built-in operation {operation} to {upstream}", endpoint.path),
             "a path that no built-in row has, or no `upstream`",
         ),
-        (Some(_), None) if endpoint.methods.is_empty() => {
-            value.refuse("a new row without methods", "methods: [GET, …]; only a row over built-in rows may leave them out")
-        }
+        (Some(_), None) if endpoint.methods.is_empty() => value
+            .refuse("a new row without methods", "methods: [GET, …]; only a row over built-in rows may leave them out"),
         (Some(_), None) => Some(()),
         (None, Some(_)) => {
             let Some(own) = &endpoint.rate_limit else { return Some(()) };
@@ -144,5 +151,7 @@ fn check_over(value: &Value<'_>, endpoint: &Endpoint, covered: &[&Row], known: &
 fn wider(policy: &LimitPolicy, than: &LimitPolicy) -> bool {
     let rate = |a: &LimitPolicy, b: &LimitPolicy| u128::from(a.requests) * b.per.as_millis();
     let at_once = |policy: &LimitPolicy| u64::from(policy.requests) + u64::from(policy.burst);
-    rate(policy, than) > rate(than, policy) || at_once(policy) > at_once(than) || (policy.report_only && !than.report_only)
+    rate(policy, than) > rate(than, policy)
+        || at_once(policy) > at_once(than)
+        || (policy.report_only && !than.report_only)
 }

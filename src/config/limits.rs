@@ -88,13 +88,14 @@ fn policy(value: &Value<'_>, base: Option<&LimitPolicy>) -> Option<LimitPolicy> 
                 ("sliding_window", LimitAlgorithm::SlidingWindow),
             ])
         });
-        let on_store_failure = m.or("on_store_failure", base.map_or(OnStoreFailure::Local, |b| b.on_store_failure), |v| {
-            v.choice(&[
-                ("local", OnStoreFailure::Local),
-                ("closed", OnStoreFailure::Closed),
-                ("open", OnStoreFailure::Open),
-            ])
-        });
+        let on_store_failure =
+            m.or("on_store_failure", base.map_or(OnStoreFailure::Local, |b| b.on_store_failure), |v| {
+                v.choice(&[
+                    ("local", OnStoreFailure::Local),
+                    ("closed", OnStoreFailure::Closed),
+                    ("open", OnStoreFailure::Open),
+                ])
+            });
         let report_only = m.or("report_only", base.is_some_and(|base| base.report_only), |v| v.flag());
         let (requests, per) = rate?;
         Some(LimitPolicy { requests, per, burst, algorithm, on_store_failure, report_only })

@@ -89,7 +89,10 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
     };
     let names = upstreams.as_ref().map(|upstreams| &upstreams.names);
     if names.is_some_and(|names| !names.contains(WALLET)) {
-        m.whole().unmet("no upstream is named wallet, which the wallet and payment operations go to", "a file for it in `upstreams`");
+        m.whole().unmet(
+            "no upstream is named wallet, which the wallet and payment operations go to",
+            "a file for it in `upstreams`",
+        );
     }
     let miniapps_value = m.get("miniapps");
     let miniapps = miniapps_value.as_ref().map(|value| miniapps::file(value));
@@ -144,9 +147,8 @@ fn block<T>(m: &mut Map<'_>, key: &'static str, read: impl FnOnce(&Value<'_>) ->
         return Some(read(&value));
     }
     let (path, node) = value.yaml()?;
-    Value::root(value.load, &path, &node).map(&format!("a map with the key {key}"), |m| {
-        m.required(key, "the block", |v| Some(read(v)))
-    })?
+    Value::root(value.load, &path, &node)
+        .map(&format!("a map with the key {key}"), |m| m.required(key, "the block", |v| Some(read(v))))?
 }
 
 fn map_block<T>(m: &mut Map<'_>, key: &'static str, read: impl Fn(&mut Map<'_>) -> T) -> T {

@@ -71,7 +71,8 @@ impl<'t> Load<'t> {
     pub fn parse_file(&self, file: &Path) -> Option<Node> {
         let whole = |message: String| {
             let file = file.to_owned();
-            let problem = Problem { file, line: 0, column: 0, key_path: String::new(), message, expected: String::new() };
+            let problem =
+                Problem { file, line: 0, column: 0, key_path: String::new(), message, expected: String::new() };
             self.problems.borrow_mut().push(problem);
         };
         self.files.borrow_mut().push(file.to_owned());
@@ -236,7 +237,11 @@ impl<'t> Value<'t> {
     /// What is not text: quotes around it make it the wrong type.
     fn unquoted(&self, expected: &str) -> Option<Cow<'t, str>> {
         let scalar = self.scalar(expected)?;
-        if scalar.style == Style::Quoted { self.wrong(format!("{expected}, without quotes")) } else { Some(scalar.text) }
+        if scalar.style == Style::Quoted {
+            self.wrong(format!("{expected}, without quotes"))
+        } else {
+            Some(scalar.text)
+        }
     }
 
     /// Text that satisfies `read`.
@@ -446,7 +451,8 @@ impl<'t> Value<'t> {
         }
         // Not `wrong`: a message must not repeat a token.
         if scalar.text.is_empty() || !scalar.text.bytes().all(|b| b.is_ascii_graphic()) {
-            return self.refuse("found what no header can carry", "a token of printable ASCII characters without spaces");
+            return self
+                .refuse("found what no header can carry", "a token of printable ASCII characters without spaces");
         }
         Some(Secret::new(scalar.text.into_owned()))
     }
@@ -472,7 +478,9 @@ pub(super) fn one_of(names: &[&str]) -> String {
 }
 
 fn is_variable(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.starts_with(|c: char| c.is_ascii_digit())
+    !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 fn is_null(text: &str) -> bool {

@@ -44,7 +44,8 @@ fn listeners(value: &Value<'_>) -> Option<Vec<Listen>> {
         let listen = value.map("a map with address, tls, proxy_protocol", |m| {
             let address = m.required("address", ADDRESS, address);
             let tls = m.get("tls").filter(|v| v.word() != Some("false"));
-            let tls = tls.map(|v| v.map("a map with certificate and key, or false", |m| key_pair(m, "certificate", "key")));
+            let tls =
+                tls.map(|v| v.map("a map with certificate and key, or false", |m| key_pair(m, "certificate", "key")));
             let proxy_protocol = m.or("proxy_protocol", false, |v| v.flag());
             let address = address?;
             Some(Listen { address, tls: tls.flatten().flatten(), proxy_protocol })
@@ -84,7 +85,8 @@ pub(super) fn key_pair(m: &mut Map<'_>, certificate: &'static str, key: &'static
 pub(super) fn pem(value: &Value<'_>, kind: &str) -> Option<std::path::PathBuf> {
     let (path, content) = value.file()?;
     let text = String::from_utf8_lossy(&content);
-    let found = text.lines().any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{kind}-----")));
+    let found =
+        text.lines().any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{kind}-----")));
     if found {
         Some(path)
     } else {

@@ -25,7 +25,9 @@ pub(super) fn master_key(m: &mut Map<'_>) -> Option<Secret> {
     let key = m.secret("master_key", "master_key_file");
     match &key {
         Some(key) if !is_32_bytes(key.expose()) => {
-            return m.whole().refuse("the master key is not 32 bytes", "64 hex digits, or base64 (openssl rand -hex 32)");
+            return m
+                .whole()
+                .refuse("the master key is not 32 bytes", "64 hex digits, or base64 (openssl rand -hex 32)");
         }
         None if !m.has("master_key") && !m.has("master_key_file") => m.whole().unmet(
             "no master key: signing keys and secrets in the store could not be sealed",
@@ -50,7 +52,11 @@ pub(super) fn read(
     let access_ttl = m.or("access_ttl", 60 * MINUTE, |v| v.duration(MINUTE..=DAY));
     let refresh_ttl = m.or("refresh_ttl", 30 * DAY, |v| {
         let ttl = v.duration(MINUTE..=365 * DAY)?;
-        if ttl < access_ttl { v.refuse("shorter than access_ttl", "a refresh token to outlive its access token") } else { Some(ttl) }
+        if ttl < access_ttl {
+            v.refuse("shorter than access_ttl", "a refresh token to outlive its access token")
+        } else {
+            Some(ttl)
+        }
     });
     let own = public_url.map(|url| url.as_str().trim_end_matches('/').to_owned());
     let issuers = m.or("issuers", Vec::new(), |v| {
@@ -58,7 +64,10 @@ pub(super) fn read(
         v.list("a list of trusted issuers", |v| {
             let issuer = issuer(v, miniapps)?;
             if names.iter().any(|name| *name == issuer.issuer.trim_end_matches('/')) {
-                return v.refuse(format!("the issuer {} is trusted already", issuer.issuer), "each issuer once, and not our own");
+                return v.refuse(
+                    format!("the issuer {} is trusted already", issuer.issuer),
+                    "each issuer once, and not our own",
+                );
             }
             names.push(issuer.issuer.trim_end_matches('/').to_owned());
             Some(issuer)

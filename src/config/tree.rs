@@ -104,16 +104,12 @@ impl Builder {
                 let quoted = style != ScalarStyle::Plain;
                 self.place(Node { spot, kind: Kind::Scalar { text: text.into_owned(), quoted } }, anchor)
             }
-            Event::SequenceStart(anchor, None) => {
-                self.descend(Frame::List { spot, anchor, items: Vec::new() }, spot)
-            }
+            Event::SequenceStart(anchor, None) => self.descend(Frame::List { spot, anchor, items: Vec::new() }, spot),
             Event::MappingStart(anchor, None) => {
                 self.descend(Frame::Map { spot, anchor, entries: Vec::new(), key: None }, spot)
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                Some(Frame::List { spot, anchor, items }) => {
-                    self.place(Node { spot, kind: Kind::List(items) }, anchor)
-                }
+                Some(Frame::List { spot, anchor, items }) => self.place(Node { spot, kind: Kind::List(items) }, anchor),
                 Some(Frame::Map { spot, anchor, entries, .. }) => {
                     self.place(Node { spot, kind: Kind::Map(entries) }, anchor)
                 }

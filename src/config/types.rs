@@ -323,7 +323,7 @@ pub struct CacheSize {
 }
 
 /// The Application Service registration (brief 5.2).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppService {
     /// `id`.
     pub id: String,

@@ -39,7 +39,10 @@ pub(super) fn folder(value: &Value<'_>) -> Option<Upstreams> {
     let mut paths = match value.load.opener.list(&folder) {
         Ok(paths) => paths,
         Err(error) => {
-            return value.refuse(format!("{} cannot be listed: {error}", folder.display()), "a folder with a file per upstream");
+            return value.refuse(
+                format!("{} cannot be listed: {error}", folder.display()),
+                "a folder with a file per upstream",
+            );
         }
     };
     // Hidden files are what editors leave behind.
@@ -67,7 +70,11 @@ fn name(value: &Value<'_>, taken: &BTreeSet<String>) -> Option<String> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
         (!text.is_empty() && text.bytes().all(plain)).then(|| text.to_owned())
     })?;
-    if taken.contains(&name) { value.refuse(format!("another file has the name {name}"), "each name once") } else { Some(name) }
+    if taken.contains(&name) {
+        value.refuse(format!("another file has the name {name}"), "each name once")
+    } else {
+        Some(name)
+    }
 }
 
 fn upstream(m: &mut Map<'_>, name: Option<String>) -> Option<Upstream> {
@@ -196,7 +203,8 @@ fn paths(value: &Value<'_>) -> Option<Paths> {
     let mut table = BTreeMap::new();
     for (key, value) in value.named("a table of operations")? {
         let forwarded = |operation: &Operation| {
-            ROWS.iter().any(|row| row.operation == *operation && matches!(row.answer, Answer::Wallet | Answer::WalletChecked))
+            ROWS.iter()
+                .any(|row| row.operation == *operation && matches!(row.answer, Answer::Wallet | Answer::WalletChecked))
         };
         let names = Operation::ALL.iter().filter(|operation| forwarded(operation)).map(|operation| operation.as_str());
         match Operation::parse(&key.text) {
@@ -206,11 +214,17 @@ fn paths(value: &Value<'_>) -> Option<Paths> {
                 }
             }
             Some(_) => {
-                value.refuse::<()>("this operation is not forwarded to a wallet", "an operation that the wallet answers");
+                value.refuse::<()>(
+                    "this operation is not forwarded to a wallet",
+                    "an operation that the wallet answers",
+                );
             }
             None => {
                 let hint = did_you_mean(&key.text, names);
-                value.refuse::<()>(format!("there is no operation of that name{hint}"), "an operation that the wallet answers");
+                value.refuse::<()>(
+                    format!("there is no operation of that name{hint}"),
+                    "an operation that the wallet answers",
+                );
             }
         }
     }
@@ -221,7 +235,9 @@ fn template(value: &Value<'_>, operation: Operation) -> Option<String> {
     let text = value.text("a path template such as /wallet/v1/balance")?;
     let pattern = match Pattern::parse(&text) {
         Ok(pattern) => pattern,
-        Err(why) => return value.refuse(format!("the template {} {why}", value.found()), "a path with {name} for parameters"),
+        Err(why) => {
+            return value.refuse(format!("the template {} {why}", value.found()), "a path with {name} for parameters");
+        }
     };
     let known: BTreeSet<String> = ROWS
         .iter()
@@ -232,7 +248,11 @@ fn template(value: &Value<'_>, operation: Operation) -> Option<String> {
     match pattern.parameters().find(|name| !known.contains(*name)) {
         Some(unknown) => {
             let names: Vec<&str> = known.iter().map(String::as_str).collect();
-            let expected = if names.is_empty() { "a path without parameters".into() } else { format!("only {{{}}}", names.join("}, {")) };
+            let expected = if names.is_empty() {
+                "a path without parameters".into()
+            } else {
+                format!("only {{{}}}", names.join("}, {"))
+            };
             value.refuse(format!("{operation} has no parameter {{{unknown}}}"), expected)
         }
         None => Some(text),

@@ -13,6 +13,7 @@ use crate::error::{Code, Refusal};
 use crate::metrics::Held;
 use crate::operations;
 use crate::policy::guard::InFlight;
+use crate::policy::rate_limit::LimitKey;
 use crate::policy::route::RouteAnswer;
 use crate::policy::{Permit, Trail};
 use crate::response::Answer;
@@ -56,7 +57,7 @@ impl Gateway {
         forward::check_nominations(&session.req_header().headers)?;
         passage.counted = Some(Counted {
             _in_flight: self.edge.live().metrics.in_flight(),
-            _of_address: self.edge.live().guard.enter(client.ip)?,
+            _of_address: snapshot.policy.guard.enter(LimitKey::ip(client.ip))?,
         });
 
         passage.origin = cors::allowed_origin(&session.req_header().headers, &config.cors_origins);
@@ -86,15 +87,24 @@ impl Gateway {
         match &permit.route().answer {
             RouteAnswer::NotImplemented => Err(Refusal::new(
                 Code::NotImplemented,
-                format!("{} is part of the protocol, but this version of the edge does not answer it yet.", permit.route().operation),
+                format!(
+                    "{} is part of the protocol, but this version of the edge does not answer it yet.",
+                    permit.route().operation
+                ),
             )),
-            RouteAnswer::Edge => operations::answer(&permit, &snapshot.services).map(|local| Next::Answer(Answer::local(local))),
+            RouteAnswer::Edge => {
+                operations::answer(&permit, &snapshot.services).map(|local| Next::Answer(Answer::local(local)))
+            }
             RouteAnswer::WalletChecked => {
                 let call = operations::resolve::Call {
                     caller: &passage.context.trail.caller,
-                    params: passage.context.trail.params.iter().map(|range| {
-                        session.req_header().uri.path().get(range.clone()).unwrap_or_default()
-                    }).collect(),
+                    params: passage
+                        .context
+                        .trail
+                        .params
+                        .iter()
+                        .map(|range| session.req_header().uri.path().get(range.clone()).unwrap_or_default())
+                        .collect(),
                     query: session.req_header().uri.query(),
                     trace: passage.context.upstream_trace(),
                     authorization: session.req_header().headers.get(http::header::AUTHORIZATION),
@@ -157,7 +167,8 @@ fn replay(session: &mut Session, body: bytes::Bytes) -> Result<WayBack, Refusal>
 /// Reads a small unread body away, so that the connection can be used again after a refusal. A larger one, or one
 /// without a length, ends the connection instead.
 pub(super) async fn drain_small_body(session: &mut Session) {
-    let declared = session.req_header().headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared =
+        session.req_header().headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length <= DRAIN_UP_TO) {
         session.set_total_drain_timeout(Some(DRAIN_WITHIN));
         if session.drain_request_body().await.is_err() {

@@ -97,9 +97,12 @@ fn no_room() -> Refusal {
 }
 
 fn too_slow(timeout: Duration) -> Refusal {
-    Refusal::new(Code::RequestTimeout, format!("The request body did not arrive within {} s.", timeout.as_secs())).close()
+    Refusal::new(Code::RequestTimeout, format!("The request body did not arrive within {} s.", timeout.as_secs()))
+        .close()
 }
 
 fn left(error: Box<pingora::Error>) -> Refusal {
-    Refusal::new(Code::RequestTimeout, "The request body could not be read to its end.").inside(error.to_string()).close()
+    Refusal::new(Code::RequestTimeout, "The request body could not be read to its end.")
+        .inside(error.to_string())
+        .close()
 }

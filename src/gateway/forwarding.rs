@@ -11,21 +11,25 @@ use super::body_swap::{self, HeldAnswer, WayBack};
 use super::{Gateway, Passage};
 use crate::context::{Forwarding, Progress, RequestContext};
 use crate::error::{Code, Refusal};
-use crate::metrics::PoolResult;
 use crate::model::rows::{Auth, Class};
 use crate::policy::Permit;
 use crate::policy::authn::Caller;
 use crate::response::{self, Shape};
 use crate::upstream::forward::{self, Credential, Manner, Origin, Proof};
 use crate::upstream::outcome::Ended;
-use crate::upstream::{pools, wallet};
+use crate::upstream::{backend, pools, wallet};
 
 /// Most of an upstream's error answer that is looked at.
 const ERROR_BODY_CAP: usize = 64 * 1024;
 
 impl Gateway {
     /// Asks the breaker, picks an address and renders the path: everything that can still be refused.
-    pub(super) fn prepare(&self, session: &Session, context: &mut RequestContext, permit: &Permit) -> Result<(), Refusal> {
+    pub(super) fn prepare(
+        &self,
+        session: &Session,
+        context: &mut RequestContext,
+        permit: &Permit,
+    ) -> Result<(), Refusal> {
         let now = self.edge.live().clock.tick();
         let index = context.trail.route.as_ref().map_or(usize::MAX, |(_, index)| *index);
         let way = context.snapshot.way(index).ok_or_else(|| Refusal::internal("the route has no upstream"))?;
@@ -68,20 +72,28 @@ impl Gateway {
         Ok(way.backend.peer(&way.target, way.upgrade))
     }
 
-    pub(super) fn connected(&self, context: &mut RequestContext, reused: bool) {
+    pub(super) fn connected(&self, context: &mut RequestContext, _reused: bool) {
         if let Progress::Forwarding(way) = &mut context.progress {
             way.connected = Some(self.edge.live().clock.tick());
-            way.backend.metrics().pool(if reused { PoolResult::Reused } else { PoolResult::New });
         }
     }
 
-    pub(super) fn shape_request(&self, session: &Session, head: &mut RequestHeader, context: &RequestContext) -> Result<()> {
+    pub(super) fn shape_request(
+        &self,
+        session: &Session,
+        head: &mut RequestHeader,
+        context: &RequestContext,
+    ) -> Result<()> {
         let (Progress::Forwarding(way), Some((route, _))) = (&context.progress, &context.trail.route) else {
             return Err(Error::explain(ErrorType::InternalError, "forwarding without a permit"));
         };
         let passage = forward::Passage {
             manner: manner(route.auth),
-            credential: Credential::rule(context.snapshot.role(way.backend.name()), route.auth, proof(&context.trail.caller)),
+            credential: Credential::rule(
+                context.snapshot.role(way.backend.name()),
+                route.auth,
+                proof(&context.trail.caller),
+            ),
             identity: context.trail.caller.identity(),
             trace: &context.upstream_trace(),
             origin: &Origin {
@@ -109,7 +121,12 @@ impl Gateway {
         }
     }
 
-    pub(super) fn shape_answer(&self, session: &mut Session, head: &mut ResponseHeader, passage: &mut Passage) -> Result<()> {
+    pub(super) fn shape_answer(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
         if head.status.is_informational() {
             return Ok(());
         }
@@ -134,7 +151,7 @@ impl Gateway {
         let unix = passage.context.unix.as_secs();
         let shape = Shape::of_path(session.req_header().uri.path());
         let mapper = move |held: HeldAnswer| {
-            let refusal = wallet::error_of(held.header.status, &held.header.headers, &held.body, held.truncated);
+            let refusal = wallet::error_of_answer(pools::WALLET, held.header.status, &held.header.headers, &held.body);
             let answer = response::refusal(&refusal, shape, request_id.as_str(), unix);
             response::replace(held.header, answer)
         };
@@ -178,7 +195,7 @@ impl Gateway {
     /// The end of the error road: the client is told, unless it has left or has had the answer's beginning.
     pub(super) async fn give_up(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
         let mut upstream = String::new();
-        let ended = if *error.esource() == ErrorSource::Downstream { Ended::Client } else { pools::ended(error) };
+        let ended = if *error.esource() == ErrorSource::Downstream { Ended::Client } else { backend::ended(error) };
         if let Progress::Forwarding(way) = &mut passage.context.progress {
             upstream.push_str(way.backend.name());
             if let Some(ticket) = way.ticket.take() {

@@ -40,10 +40,12 @@ use crate::live::Reserved;
 use crate::response::{self, Shape};
 use crate::snapshot::Edge;
 use body_swap::WayBack;
+pub use observe::Observer;
 
 /// The edge as Pingora drives it.
 pub struct Gateway {
     edge: Arc<Edge>,
+    observer: Observer,
 }
 
 /// A request's context, and what only the gateway needs.
@@ -61,17 +63,15 @@ pub struct Passage {
 
 impl Gateway {
     /// A gateway for `edge`.
-    pub fn new(edge: Arc<Edge>) -> Self {
-        Gateway { edge }
+    pub fn new(edge: Arc<Edge>, observer: Observer) -> Self {
+        Gateway { edge, observer }
     }
 
     /// Writes a refusal in the shape of its path, and remembers it for the log.
     async fn refuse(&self, session: &mut Session, passage: &mut Passage, refusal: &Refusal) -> Result<()> {
         let context = &mut passage.context;
-        context.refused = Some(crate::context::Refused {
-            code: refusal.code(),
-            inside: refusal.inside_message().map(str::to_owned),
-        });
+        context.refused =
+            Some(crate::context::Refused { code: refusal.code(), inside: refusal.inside_message().map(str::to_owned) });
         let shape = Shape::of_path(session.req_header().uri.path());
         let answer = response::refusal(refusal, shape, context.request_id.as_str(), context.unix.as_secs());
         if refusal.closes() {
@@ -104,7 +104,8 @@ impl ProxyHttp for Gateway {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
-        Passage { context: self.edge.begin(), way_back: None, reserved: None, counted: None, origin: None }
+        let context = RequestContext::begin(self.edge.snapshot(), &self.edge.live().clock);
+        Passage { context, way_back: None, reserved: None, counted: None, origin: None }
     }
 
     /// None: Pingora's default adds a compression module that every answer would pass through.

@@ -1,13 +1,47 @@
 //! What a request leaves behind: one `Outcome`, from which the log line, the counters and the span are written.
 
+use std::sync::Arc;
+
 use pingora::Error;
 use pingora::proxy::Session;
 
 use super::{Gateway, Passage};
 use crate::clock::Tick;
 use crate::context::{Forwarding, Progress};
+use crate::metrics::Metrics;
 use crate::policy::authn::Caller;
+use crate::telemetry::AccessLog;
+use crate::telemetry::otlp::Spans;
 use crate::telemetry::outcome::{Outcome, Stages};
+
+/// Where outcomes go.
+pub struct Observer {
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The access log.
+    pub log: AccessLog,
+    /// Spans, when a collector is configured.
+    pub spans: Option<Spans>,
+}
+
+impl Observer {
+    fn observe(&self, outcome: &Outcome<'_>) {
+        self.metrics.request(
+            outcome.operation,
+            outcome.status,
+            outcome.stages.total,
+            outcome.bytes_in,
+            outcome.bytes_out,
+        );
+        if let Some(code) = outcome.error {
+            self.metrics.refusals.inc(code.index());
+        }
+        self.log.write(outcome);
+        if let Some(spans) = &self.spans {
+            spans.record(outcome);
+        }
+    }
+}
 
 impl Gateway {
     /// Runs once for every request that could be parsed, after the last byte of the answer.
@@ -29,6 +63,7 @@ impl Gateway {
         let tls = session.digest().and_then(|digest| digest.ssl_digest.as_ref());
         let caller = &context.trail.caller;
         let trouble = error.map(ToString::to_string);
+        let address = forwarding.map(|way| way.target.socket());
         let outcome = Outcome {
             time: context.unix,
             trace: context.trace,
@@ -50,14 +85,18 @@ impl Gateway {
             bytes_out: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
             stages: stages(context.started, context.admitted, forwarding, now),
             upstream: forwarding.map(|way| way.backend.name()),
-            address: forwarding.map(|way| way.target.socket()).as_ref(),
+            address: address.as_ref(),
             tries: forwarding.map_or(0, |way| way.tries),
             cache: context.cache,
-            limit: context.trail.limit.as_ref().map(|report| context.snapshot.policy.limiter.policies().name(report.policy)),
+            limit: context
+                .trail
+                .limit
+                .as_ref()
+                .map(|report| context.snapshot.policy.limiter.policies().name(report.policy)),
             error: context.refused.as_ref().map(|refused| refused.code),
             inside: context.refused.as_ref().and_then(|refused| refused.inside.as_deref()).or(trouble.as_deref()),
         };
-        live.observer.observe(&outcome);
+        self.observer.observe(&outcome);
     }
 }
 

@@ -74,7 +74,8 @@ fn refuse(message: &'static str) -> Refusal {
 }
 
 fn too_large(max_header: usize) -> Refusal {
-    Refusal::new(Code::HeadersTooLarge, format!("The request's header section is larger than {max_header} bytes.")).close()
+    Refusal::new(Code::HeadersTooLarge, format!("The request's header section is larger than {max_header} bytes."))
+        .close()
 }
 
 #[cfg(test)]

@@ -122,11 +122,8 @@ impl Desk<'_, '_> {
     async fn batch(&self, batch: Batch) -> Result<Bytes, Refusal> {
         let room = batch.room_id.as_deref().map(room_id).transpose()?;
         let users = batch.user_ids.iter().map(|id| user_id(id)).collect::<Result<Vec<_>, _>>()?;
-        let checks: Vec<Result<(), Refusal>> = futures::stream::iter(&users)
-            .map(|user| self.check_room(user, room.as_ref()))
-            .buffered(CHECKS_AT_ONCE)
-            .collect()
-            .await;
+        let asked: Vec<_> = users.iter().map(|user| self.check_room(user, room.as_ref())).collect();
+        let checks: Vec<Result<(), Refusal>> = futures::stream::iter(asked).buffered(CHECKS_AT_ONCE).collect().await;
         let mut results: Vec<Box<RawValue>> = Vec::with_capacity(users.len());
         let mut unknown = Vec::new();
         let mut resolved = 0_usize;

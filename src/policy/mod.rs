@@ -14,6 +14,7 @@
 
 pub mod authn;
 pub mod authz;
+mod build;
 pub mod guard;
 pub mod issuers;
 pub mod json;
@@ -40,6 +41,7 @@ use crate::error::{Code, Refusal};
 use crate::model::Operation;
 use crate::model::rows::limit;
 use authn::{Authn, Caller};
+pub use build::Ingredients;
 use guard::PeerGuard;
 use path::PathView;
 use rate_limit::{Claim, Decision, LimitKey, Limiter, PolicyId, Report};
@@ -130,7 +132,12 @@ pub struct RouteLimit {
 
 impl Policy {
     /// The brief's pipeline (3.2) on one screen. `trail` is filled as far as the request gets.
-    pub async fn admit<X: Exchange>(&self, request: &mut X, client: IpAddr, trail: &mut Trail) -> Result<Permit, Refusal> {
+    pub async fn admit<X: Exchange>(
+        &self,
+        request: &mut X,
+        client: IpAddr,
+        trail: &mut Trail,
+    ) -> Result<Permit, Refusal> {
         // Before anything is parsed: an address that floods us or guesses credentials gets no work done.
         let (now, unix) = (self.clock.tick(), self.clock.unix_secs());
         let peer = LimitKey::ip(client);

@@ -85,11 +85,8 @@ impl RouteTable {
     /// Lays the config's rows over the built-in ones.
     pub fn build(config: &Config) -> RouteTable {
         let forward_client_api = config.upstreams.get("homeserver").is_some_and(|hs| hs.forward_client_api);
-        let mut routes: Vec<Route> = ROWS
-            .iter()
-            .filter(|row| row.answer != Answer::Homeserver || forward_client_api)
-            .map(built_in)
-            .collect();
+        let mut routes: Vec<Route> =
+            ROWS.iter().filter(|row| row.answer != Answer::Homeserver || forward_client_api).map(built_in).collect();
         for endpoint in &config.endpoints {
             lay_over(&mut routes, endpoint);
         }
@@ -173,7 +170,8 @@ fn built_in(row: &Row) -> Route {
 /// Tightens every built-in row that the endpoint's pattern and methods cover.
 fn lay_over(routes: &mut [Route], endpoint: &Endpoint) {
     for route in routes {
-        let method_fits = endpoint.methods.is_empty() || route.methods.iter().any(|verb| endpoint.methods.contains(verb));
+        let method_fits =
+            endpoint.methods.is_empty() || route.methods.iter().any(|verb| endpoint.methods.contains(verb));
         if !method_fits || !route.paths.iter().any(|path| covers(&endpoint.path, path)) {
             continue;
         }

@@ -47,7 +47,11 @@ struct Param {
 /// What a look-up came to.
 #[derive(Debug)]
 pub(super) enum Found<'t> {
-    Route { index: usize, pattern: &'t Arc<str>, params: Params<'t> },
+    Route {
+        index: usize,
+        pattern: &'t Arc<str>,
+        params: Params<'t>,
+    },
     /// The path is known, with these methods.
     OtherMethods(Vec<Verb>),
     /// A segment holds what only free text may hold.
@@ -182,7 +186,8 @@ fn bind<'t>(ending: &'t Ending, path: &PathView<'_>) -> Found<'t> {
             }
             continue;
         };
-        let covered = if takes_rest { path.segments.get(at..).unwrap_or_default() } else { std::slice::from_ref(segment) };
+        let covered =
+            if takes_rest { path.segments.get(at..).unwrap_or_default() } else { std::slice::from_ref(segment) };
         if !param.free_text && covered.iter().any(|segment| segment.ambiguous) {
             return Found::Ambiguous;
         }

@@ -25,6 +25,7 @@ use crate::model::UserId;
 use crate::model::matrix::{Unavailable, Whoami};
 use crate::store::seal::sha256;
 use crate::upstream::forward::Identity;
+use crate::upstream::homeserver::{self, WhoamiError};
 
 /// How long an answer is kept.
 pub const KEPT_FOR: Duration = Duration::from_secs(60);
@@ -43,6 +44,19 @@ pub trait Homeserver: Send + Sync {
     /// # Errors
     /// [`Unavailable`] when the homeserver did not say.
     async fn whoami(&self, token: &str) -> Result<Option<Whoami>, Unavailable>;
+}
+
+#[async_trait]
+impl Homeserver for homeserver::Homeserver {
+    async fn whoami(&self, token: &str) -> Result<Option<Whoami>, Unavailable> {
+        match self.whoami(token).await {
+            Ok(whoami) => Ok(Some(whoami)),
+            Err(WhoamiError::Rejected { .. }) => Ok(None),
+            Err(WhoamiError::Unavailable(refusal)) => {
+                Err(Unavailable { reason: refusal.to_string(), retry_after: refusal.retry_after_seconds() })
+            }
+        }
+    }
 }
 
 /// A user proven by Matrix access token, with what each of its requests needs worked out already.

@@ -147,4 +147,3 @@ fn challenge_value(challenge: Challenge) -> HeaderValue {
         Challenge::Basic => "Basic realm=\"tmcp\", charset=\"UTF-8\"",
     })
 }
-

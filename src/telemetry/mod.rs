@@ -15,5 +15,5 @@ pub mod time;
 pub mod trace;
 
 pub use access_log::AccessLog;
-pub use outcome::{CacheStatus, Outcome, Stages, UserHash, UserHashKey};
+pub use outcome::{CacheStatus, Outcome, Stages};
 pub use trace::{RequestId, TraceContext, TraceId};

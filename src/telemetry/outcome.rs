@@ -6,10 +6,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::random::write_hex;
 use super::trace::{RequestId, TraceContext};
 use crate::error::Code;
-use crate::model::{Operation, UserId};
+use crate::model::Operation;
+use crate::policy::authn::UserHash;
 
 /// What one request came to.
 #[derive(Clone, Debug)]
@@ -103,53 +103,5 @@ impl CacheStatus {
             CacheStatus::Miss => "miss",
             CacheStatus::Bypass => "bypass",
         }
-    }
-}
-
-/// A user in logs and spans: 16 hex digits that are the same in every line about the user and tell nothing about them
-/// without the key. User ids are guessable, so a plain hash would be no veil.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct UserHash([u8; 16]);
-
-impl UserHash {
-    /// The hash as text.
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-/// The key of [`UserHash`]es. Instances that share it write the same hashes.
-#[derive(Clone, Debug)]
-pub struct UserHashKey(aws_lc_rs::hmac::Key);
-
-impl UserHashKey {
-    /// A key from secret bytes, such as ones derived from the config's master key.
-    pub fn new(secret: &[u8]) -> Self {
-        UserHashKey(aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret))
-    }
-
-    /// A user's hash: HMAC-SHA-256, cut to 64 bits. It costs about as much as everything else that is done for a
-    /// log line, so it is worked out when a token is verified and remembered with it.
-    pub fn hash(&self, user: &UserId) -> UserHash {
-        let tag = aws_lc_rs::hmac::sign(&self.0, user.as_str().as_bytes());
-        let mut text = [0; 16];
-        write_hex(tag.as_ref(), &mut text);
-        UserHash(text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_user_hash_is_stable_under_its_key_alone() {
-        let alice = UserId::parse("@alice:tween.example").unwrap();
-        let bob = UserId::parse("@bob:tween.example").unwrap();
-        let (one, two) = (UserHashKey::new(b"demo one"), UserHashKey::new(b"demo two"));
-        assert_eq!(one.hash(&alice), one.clone().hash(&alice));
-        assert_ne!(one.hash(&alice), one.hash(&bob));
-        assert_ne!(one.hash(&alice), two.hash(&alice));
-        assert!(one.hash(&alice).as_str().bytes().all(|b| b.is_ascii_hexdigit()));
     }
 }

@@ -76,8 +76,7 @@ pub struct Client {
     pub identity: Identity,
 }
 
-const NOBODY: &Identity =
-    &Identity { user_id: None, app_id: None, scopes: None, session_id: None, wallet_id: None };
+const NOBODY: &Identity = &Identity { user_id: None, app_id: None, scopes: None, session_id: None, wallet_id: None };
 
 impl Caller {
     /// The user on whose behalf the call is made.
@@ -143,6 +142,11 @@ impl Authn {
     /// The verifier of TEP tokens.
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
+    }
+
+    /// What is known of Matrix access tokens, to be handed on to the next revision.
+    pub fn matrix_tokens(&self) -> Option<&Arc<MatrixTokens>> {
+        self.matrix.as_ref()
     }
 
     /// Who is calling, if the request proves it the way that the row asks for. `query` is the raw query string, `now`

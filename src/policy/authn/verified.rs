@@ -74,7 +74,13 @@ impl Verified {
         let texts = [&c.session_id, &c.wallet_id, &c.jti, &c.grant_id];
         let texts: usize = texts.into_iter().flatten().map(|text| 2 * (text.len() + 16)).sum();
         let names = c.user.as_str().len() + c.app.as_str().len() + c.room.as_ref().map_or(0, |r| r.as_str().len());
-        size_of::<Verified>() + texts + 2 * names + c.issuer.len() + c.kid.len() + self.identity.scopes.as_ref().map_or(0, http::HeaderValue::len) + 160
+        size_of::<Verified>()
+            + texts
+            + 2 * names
+            + c.issuer.len()
+            + c.kid.len()
+            + self.identity.scopes.as_ref().map_or(0, http::HeaderValue::len)
+            + 160
     }
 }
 

@@ -27,9 +27,7 @@ use std::time::Duration;
 use crate::clock::Tick;
 use crate::config::{LimitAlgorithm, LimitPolicy, OnStoreFailure, ServerLimits};
 use crate::error::{Code, Refusal};
-use crate::policy::rate_limit::{
-    Buckets, Charge, LimitKey, Policy, PolicyError, Stats, Wait, window_text,
-};
+use crate::policy::rate_limit::{Buckets, Charge, LimitKey, Policy, PolicyError, Stats, Wait, window_text};
 
 use flood::Sketch;
 pub use in_flight::InFlight;
@@ -146,8 +144,7 @@ impl PeerGuard {
             _ => {
                 let algorithm = LimitAlgorithm::TokenBucket;
                 let on_store_failure = OnStoreFailure::Local;
-                let numbers =
-                    LimitPolicy { requests, per, burst: 0, algorithm, on_store_failure, report_only: false };
+                let numbers = LimitPolicy { requests, per, burst: 0, algorithm, on_store_failure, report_only: false };
                 Policy::new(name, None, &numbers).map(Some)
             }
         };

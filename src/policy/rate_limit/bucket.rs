@@ -61,11 +61,7 @@ impl TokenBucket {
     fn state(&self, missing: u128, now: Tick) -> State {
         let left = div_ceil(missing, self.rate);
         let rounded_by = u128::from(left) * u128::from(self.rate) - missing;
-        State {
-            forget_at: now.0.saturating_add(left),
-            first: u32::try_from(rounded_by).unwrap_or(0),
-            second: 0,
-        }
+        State { forget_at: now.0.saturating_add(left), first: u32::try_from(rounded_by).unwrap_or(0), second: 0 }
     }
 
     fn tokens(&self, units: u128) -> u32 {

@@ -127,8 +127,8 @@ impl Unrefused {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let due = self.next_line.load(Ordering::Relaxed);
         let next = now.plus(Duration::from_secs(1)).0;
-        let ours = now.0 >= due
-            && self.next_line.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let ours =
+            now.0 >= due && self.next_line.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         ours.then(|| self.calls.swap(0, Ordering::Relaxed))
     }
 }
@@ -166,7 +166,8 @@ impl Policies {
             };
             let config = LimitPolicy { requests: *requests, burst: *burst, ..base.clone() };
             let special = compiled.push(Policy::new(name, Some(app), &config)?);
-            let known = compiled.all.get_mut(usize::from(id.0)).and_then(|base| base.overrides.insert(app.clone(), special));
+            let known =
+                compiled.all.get_mut(usize::from(id.0)).and_then(|base| base.overrides.insert(app.clone(), special));
             if known.is_some() {
                 return Err(error(name, format!("{app} has two overrides")));
             }

@@ -162,7 +162,8 @@ fn number(number: u64) -> HeaderValue {
         _ => 0,
     };
     let at = usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(4);
-    let digits = DIGITS.get(at.saturating_add(lead)..at.saturating_add(4)).and_then(|digits| str::from_utf8(digits).ok());
+    let digits =
+        DIGITS.get(at.saturating_add(lead)..at.saturating_add(4)).and_then(|digits| str::from_utf8(digits).ok());
     digits.map_or_else(|| HeaderValue::from(number), HeaderValue::from_static)
 }
 

@@ -76,7 +76,9 @@ impl Rule {
     /// Says what is wrong when a number is zero that must not be, or does not fit the arithmetic.
     pub fn new(requests: u32, per: Duration, burst: u32, algorithm: LimitAlgorithm) -> Result<Self, String> {
         if requests == 0 {
-            return Err("requests must be at least 1: a limit that is never refilled cannot be told when to retry".into());
+            return Err(
+                "requests must be at least 1: a limit that is never refilled cannot be told when to retry".into()
+            );
         }
         let Some(capacity) = requests.checked_add(burst) else {
             return Err(format!("requests and burst together must be at most {}", u32::MAX));

@@ -104,7 +104,10 @@ enum Kind {
     /// It has to turn out empty.
     Nothing,
     /// It has to turn out empty, since no content type says what it would be.
-    Untyped { schema: Option<SchemaId>, row: rows::Body },
+    Untyped {
+        schema: Option<SchemaId>,
+        row: rows::Body,
+    },
     Schema(SchemaId),
     AnyJson,
     Form,
@@ -173,9 +176,9 @@ impl Validator {
             };
         }
         let schema = match rule {
-            rows::Body::Json(name) => Some(self.schemas.find(name).ok_or_else(|| {
-                Refusal::internal(format!("there is no schema {name}"))
-            })?),
+            rows::Body::Json(name) => {
+                Some(self.schemas.find(name).ok_or_else(|| Refusal::internal(format!("there is no schema {name}")))?)
+            }
             _ => None,
         };
         if length == Length::Empty {
@@ -253,7 +256,8 @@ impl Validator {
             return Ok(());
         }
         let message = "The request needs a JSON body.";
-        let finding = Finding { pointer: String::new(), rule: "required".to_owned(), message: "is required".to_owned() };
+        let finding =
+            Finding { pointer: String::new(), rule: "required".to_owned(), message: "is required".to_owned() };
         Err(refuse_findings(message, &[finding]))
     }
 
@@ -289,9 +293,8 @@ impl Validator {
         match sanitize::body(&document, &body, text_fields, self.sanitization) {
             None => self.schema(schema, &document)?,
             Some(clean) => {
-                let document = Document::read(&clean).map_err(|fault| {
-                    Refusal::internal(format!("sanitising broke a body's structure: {fault}"))
-                })?;
+                let document = Document::read(&clean)
+                    .map_err(|fault| Refusal::internal(format!("sanitising broke a body's structure: {fault}")))?;
                 self.schema(schema, &document)?;
                 return Ok(clean);
             }
@@ -313,7 +316,8 @@ fn writes(method: &Method) -> bool {
 
 /// What is coded cannot be looked into, and a coding can hide a gigabyte in a megabyte.
 fn identity_coding(headers: &HeaderMap) -> Result<(), Refusal> {
-    let coded = headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let coded =
+        headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
     if !coded {
         return Ok(());
     }

@@ -5,11 +5,11 @@ use std::sync::mpsc;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::super::outcome::{CacheStatus, Stages, UserHashKey};
+use super::super::outcome::{CacheStatus, Stages};
 use super::super::trace::{RequestId, TraceContext};
 use super::*;
 use crate::error::Code;
-use crate::model::{Operation, UserId};
+use crate::model::Operation;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -63,7 +63,7 @@ fn a_line_with_everything() {
         tls: Some("TLSv1.3"),
         http: "2",
         status: 504,
-        user: Some(UserHashKey::new(b"demo").hash(&UserId::parse("@alice:tween.example").unwrap())),
+        user: Some(UserHasher::new(b"demo").hash("@alice:tween.example")),
         app: Some("ma_shop_001"),
         client: Some("203.0.113.7".parse().unwrap()),
         bytes_in: 1024,
