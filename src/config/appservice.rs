@@ -15,7 +15,8 @@ pub(super) fn read(value: &Value<'_>) -> Option<AppService> {
         let query_token = m.or("query_token", false, |v| v.flag());
         let (path, node) = registration?;
         let root = Value::root(value.load, &path, &node);
-        let mut appservice = root.map("a registration: a map with id, url, as_token …", |m| self::registration(m, &path))??;
+        let mut appservice =
+            root.map("a registration: a map with id, url, as_token …", |m| self::registration(m, &path))??;
         appservice.hs_tokens.extend(previous);
         appservice.query_token = query_token;
         Some(appservice)
@@ -53,7 +54,8 @@ fn registration(m: &mut Map<'_>, path: &std::path::Path) -> Option<AppService> {
     if let (Some(ours), Some(theirs)) = (&as_token, &hs_token)
         && ours == theirs
     {
-        m.whole().refuse::<()>("as_token and hs_token are the same", "two tokens: each side proves itself with its own");
+        m.whole()
+            .refuse::<()>("as_token and hs_token are the same", "two tokens: each side proves itself with its own");
     }
     Some(AppService {
         id: id?,
@@ -75,7 +77,9 @@ fn namespace(value: &Value<'_>) -> Option<Namespace> {
             let text = v.text("a regular expression")?;
             match fancy_regex::Regex::new(&text) {
                 Ok(_) => Some(text),
-                Err(error) => v.refuse(format!("the pattern {} does not compile: {error}", v.found()), "a regular expression"),
+                Err(error) => {
+                    v.refuse(format!("the pattern {} does not compile: {error}", v.found()), "a regular expression")
+                }
             }
         });
         m.optional("group_id", |v| v.text("a group's id"));

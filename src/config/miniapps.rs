@@ -18,7 +18,8 @@ pub(super) type MiniApps = BTreeMap<MiniAppId, Arc<MiniApp>>;
 
 /// Reads the file that `miniapps: { file: … }` names.
 pub(super) fn file(value: &Value<'_>) -> Option<MiniApps> {
-    let (path, node) = value.map("a map with file", |m| m.required("file", "the file that lists them", |v| v.yaml()))??;
+    let (path, node) =
+        value.map("a map with file", |m| m.required("file", "the file that lists them", |v| v.yaml()))??;
     let root = Value::root(value.load, &path, &node);
     root.map("a map with the key miniapps", |m| m.required("miniapps", "a list of mini-apps", list))?
 }

@@ -29,7 +29,9 @@ impl IpNet {
             (IpAddr::V4(net), IpAddr::V4(ip)) => mask(u32::from(ip).into(), self.prefix, 32) == u32::from(net).into(),
             (IpAddr::V6(net), IpAddr::V6(ip)) => mask(u128::from(ip), self.prefix, 128) == u128::from(net),
             // A range of mapped addresses, `::ffff:10.0.0.0/104`, means the IPv4 ones.
-            (IpAddr::V6(net), IpAddr::V4(ip)) => mask(u128::from(ip.to_ipv6_mapped()), self.prefix, 128) == u128::from(net),
+            (IpAddr::V6(net), IpAddr::V4(ip)) => {
+                mask(u128::from(ip.to_ipv6_mapped()), self.prefix, 128) == u128::from(net)
+            }
             (IpAddr::V4(_), IpAddr::V6(_)) => false,
         }
     }
@@ -64,11 +66,10 @@ pub fn split_host_port(text: &str) -> Option<(&str, u16)> {
         return None;
     }
     let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
-    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(v6) => v6.parse::<Ipv6Addr>().ok().map(|_| v6)?,
-        None => host,
-    };
-    (host.contains(':') || is_host_name(host)).then_some((host, port))
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse::<Ipv6Addr>().ok().map(|_| (v6, port)),
+        None => is_host_name(host).then_some((host, port)),
+    }
 }
 
 /// Whether `text` is a DNS name or an IPv4 address.
@@ -97,7 +98,8 @@ mod tests {
         assert!(IpNet::parse("0.0.0.0/0").unwrap().contains("1.2.3.4".parse().unwrap()));
         assert!(IpNet::parse("fd00::/8").unwrap().contains("fdff::1".parse().unwrap()));
         assert_eq!(IpNet::parse("::1").unwrap().to_string(), "::1/128");
-        for bad in ["", "10.0.0.0/33", "10.0.0.5/8", "10.0.0.0/", "10.0.0.0/+8", "10.0.0/8", "fd00::/129", "localhost"] {
+        for bad in ["", "10.0.0.0/33", "10.0.0.5/8", "10.0.0.0/", "10.0.0.0/+8", "10.0.0/8", "fd00::/129", "localhost"]
+        {
             assert_eq!(IpNet::parse(bad), None, "{bad} was taken");
         }
     }
@@ -106,7 +108,9 @@ mod tests {
     fn host_and_port() {
         assert_eq!(split_host_port("wallet.internal:443"), Some(("wallet.internal", 443)));
         assert_eq!(split_host_port("[::1]:8080"), Some(("::1", 8080)));
-        for bad in ["wallet", "wallet:", "wallet:0", "wallet:65536", "wallet:+1", ":80", "a b:80", "::1:80", "-a:80", "a..b:1"] {
+        for bad in
+            ["wallet", "wallet:", "wallet:0", "wallet:65536", "wallet:+1", ":80", "a b:80", "::1:80", "-a:80", "a..b:1"]
+        {
             assert_eq!(split_host_port(bad), None, "{bad} was taken");
         }
     }

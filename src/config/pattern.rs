@@ -22,7 +22,9 @@ impl Pattern {
     /// What is wrong with it, in words that go behind "the pattern …".
     pub fn parse(text: &str) -> Result<Pattern, String> {
         let Some(path) = text.strip_prefix('/') else { return Err("does not begin with `/`".into()) };
-        if let Some(bad) = text.chars().find(|c| matches!(c, '?' | '#' | '%' | '\\' | ';') || c.is_control() || *c == ' ') {
+        if let Some(bad) =
+            text.chars().find(|c| matches!(c, '?' | '#' | '%' | '\\' | ';') || c.is_control() || *c == ' ')
+        {
             return Err(format!("holds {bad:?}, which no literal segment may"));
         }
         let pieces: Vec<&str> = path.split('/').collect();
@@ -97,7 +99,9 @@ fn segment(piece: &str) -> Result<Segment, String> {
         let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         return match (is_name, rest) {
-            (false, _) => Err(format!("has the parameter {piece}, whose name is not of lower-case letters, digits and `_`")),
+            (false, _) => {
+                Err(format!("has the parameter {piece}, whose name is not of lower-case letters, digits and `_`"))
+            }
             (true, true) => Ok(Segment::Rest(name.into())),
             (true, false) => Ok(Segment::Parameter(name.into())),
         };

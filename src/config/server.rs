@@ -40,11 +40,12 @@ pub(super) fn read(m: &mut Map<'_>) -> Server {
 
 fn listeners(value: &Value<'_>) -> Option<Vec<Listen>> {
     let mut all: Vec<Listen> = Vec::new();
-    value.list("a list of listeners", |value| {
+    value.some("a list of at least one listener", |value| {
         let listen = value.map("a map with address, tls, proxy_protocol", |m| {
             let address = m.required("address", ADDRESS, address);
             let tls = m.get("tls").filter(|v| v.word() != Some("false"));
-            let tls = tls.map(|v| v.map("a map with certificate and key, or false", |m| key_pair(m, "certificate", "key")));
+            let tls =
+                tls.map(|v| v.map("a map with certificate and key, or false", |m| key_pair(m, "certificate", "key")));
             let proxy_protocol = m.or("proxy_protocol", false, |v| v.flag());
             let address = address?;
             Some(Listen { address, tls: tls.flatten().flatten(), proxy_protocol })
@@ -58,8 +59,7 @@ fn listeners(value: &Value<'_>) -> Option<Vec<Listen>> {
         all.push(listen);
         Some(())
     })?;
-    let listed = !all.is_empty() || matches!(&value.node.kind, super::tree::Kind::List(items) if !items.is_empty());
-    if listed { Some(all) } else { value.refuse("an empty list", "at least one listener") }
+    Some(all)
 }
 
 /// Whether one of two addresses cannot be bound beside the other.
@@ -84,11 +84,12 @@ pub(super) fn key_pair(m: &mut Map<'_>, certificate: &'static str, key: &'static
 pub(super) fn pem(value: &Value<'_>, kind: &str) -> Option<std::path::PathBuf> {
     let (path, content) = value.file()?;
     let text = String::from_utf8_lossy(&content);
-    let found = text.lines().any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{kind}-----")));
+    let found =
+        text.lines().any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{kind}-----")));
     if found {
         Some(path)
     } else {
-        value.refuse(format!("{} holds no PEM block {kind}", path.display()), format!("-----BEGIN {kind}-----"))
+        value.refuse(format!("{} holds no PEM block {kind}", value.shown(&path)), format!("-----BEGIN {kind}-----"))
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) fn master_key(m: &mut Map<'_>) -> Option<Secret> {
     let key = m.secret("master_key", "master_key_file");
     match &key {
         Some(key) if !is_32_bytes(key.expose()) => {
-            return m.whole().refuse("the master key is not 32 bytes", "64 hex digits, or base64 (openssl rand -hex 32)");
+            return m
+                .whole()
+                .refuse("the master key is not 32 bytes", "64 hex digits, or base64 (openssl rand -hex 32)");
         }
         None if !m.has("master_key") && !m.has("master_key_file") => m.whole().unmet(
             "no master key: signing keys and secrets in the store could not be sealed",
@@ -50,7 +52,11 @@ pub(super) fn read(
     let access_ttl = m.or("access_ttl", 60 * MINUTE, |v| v.duration(MINUTE..=DAY));
     let refresh_ttl = m.or("refresh_ttl", 30 * DAY, |v| {
         let ttl = v.duration(MINUTE..=365 * DAY)?;
-        if ttl < access_ttl { v.refuse("shorter than access_ttl", "a refresh token to outlive its access token") } else { Some(ttl) }
+        if ttl < access_ttl {
+            v.refuse("shorter than access_ttl", "a refresh token to outlive its access token")
+        } else {
+            Some(ttl)
+        }
     });
     let own = public_url.map(|url| url.as_str().trim_end_matches('/').to_owned());
     let issuers = m.or("issuers", Vec::new(), |v| {
@@ -58,7 +64,10 @@ pub(super) fn read(
         v.list("a list of trusted issuers", |v| {
             let issuer = issuer(v, miniapps)?;
             if names.iter().any(|name| *name == issuer.issuer.trim_end_matches('/')) {
-                return v.refuse(format!("the issuer {} is trusted already", issuer.issuer), "each issuer once, and not our own");
+                return v.refuse(
+                    format!("the issuer {} is trusted already", issuer.issuer),
+                    "each issuer once, and not our own",
+                );
             }
             names.push(issuer.issuer.trim_end_matches('/').to_owned());
             Some(issuer)
@@ -78,16 +87,16 @@ fn issuer(value: &Value<'_>, miniapps: Option<&BTreeMap<MiniAppId, Arc<MiniApp>>
             let read = |v: &Value<'_>| {
                 v.choice(&[("RS256", Algorithm::Rs256), ("PS256", Algorithm::Ps256), ("ES256", Algorithm::Es256)])
             };
-            non_empty(v, v.list("a list of signature algorithms", read)?)
+            v.some("a list of at least one signature algorithm", read)
         });
         // What it is confined to has no default: trust without bounds has to be impossible to write by omission.
         let apps = m.required("apps", "the mini-apps that it may speak for", |v| {
-            non_empty(v, v.list("a list of mini-app ids", |v| known_app(v, miniapps))?)
+            v.some("a list of at least one mini-app id", |v| known_app(v, miniapps))
         });
         let scopes = m.required("scopes", "the scopes that it may grant", scopes);
         let server_names = m.required("server_names", "the servers whose users it may name", |v| {
             let read = |v: &Value<'_>| v.parsed("a server name", |text| is_server_name(text).then(|| text.to_owned()));
-            non_empty(v, v.list("a list of server names", read)?)
+            v.some("a list of at least one server name", read)
         });
         Some(Issuer {
             issuer: issuer?,
@@ -98,9 +107,4 @@ fn issuer(value: &Value<'_>, miniapps: Option<&BTreeMap<MiniAppId, Arc<MiniApp>>
             server_names: server_names?,
         })
     })?
-}
-
-fn non_empty<T>(value: &Value<'_>, list: Vec<T>) -> Option<Vec<T>> {
-    let written = matches!(&value.node.kind, super::tree::Kind::List(items) if !items.is_empty());
-    if written { Some(list) } else { value.refuse("an empty list", "at least one") }
 }

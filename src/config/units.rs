@@ -64,12 +64,19 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, millis) in
-            [("250ms", 250), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000), ("30d", 2_592_000_000), ("300", 300_000)]
-        {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("30d", 2_592_000_000),
+            ("300", 300_000),
+        ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for bad in ["", "s", "-1s", "1.5h", "1h30m", "10 minutes", "1w", "99999999999999999999s", "18446744073709551615d"] {
+        for bad in
+            ["", "s", "-1s", "1.5h", "1h30m", "10 minutes", "1w", "99999999999999999999s", "18446744073709551615d"]
+        {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }
     }

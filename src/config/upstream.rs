@@ -30,6 +30,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(super) struct Upstreams {
     pub by_name: BTreeMap<String, Arc<Upstream>>,
     pub names: BTreeSet<String>,
+    /// A file could not be read, or has no name: then no row can be told that its upstream does not exist.
+    pub nameless: bool,
 }
 
 /// Reads every `*.yaml` of the folder. `None`: the folder cannot be listed.
@@ -39,7 +41,10 @@ pub(super) fn folder(value: &Value<'_>) -> Option<Upstreams> {
     let mut paths = match value.load.opener.list(&folder) {
         Ok(paths) => paths,
         Err(error) => {
-            return value.refuse(format!("{} cannot be listed: {error}", folder.display()), "a folder with a file per upstream");
+            return value.refuse(
+                format!("{} cannot be listed: {error}", value.shown(&folder)),
+                "a folder with a file per upstream",
+            );
         }
     };
     // Hidden files are what editors leave behind.
@@ -48,10 +53,14 @@ pub(super) fn folder(value: &Value<'_>) -> Option<Upstreams> {
     paths.sort();
     let mut upstreams = Upstreams::default();
     for path in paths {
-        let Some(node) = value.load.parse_file(&path) else { continue };
+        let Some(node) = value.load.parse_file(&path) else {
+            upstreams.nameless = true;
+            continue;
+        };
         let root = Value::root(value.load, &path, &node);
         let upstream = root.map("a map with name, addresses, tls …", |m| {
             let name = m.required("name", "the name that rows use", |v| name(v, &upstreams.names));
+            upstreams.nameless |= name.is_none();
             upstreams.names.extend(name.clone());
             upstream(m, name)
         });
@@ -67,7 +76,11 @@ fn name(value: &Value<'_>, taken: &BTreeSet<String>) -> Option<String> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
         (!text.is_empty() && text.bytes().all(plain)).then(|| text.to_owned())
     })?;
-    if taken.contains(&name) { value.refuse(format!("another file has the name {name}"), "each name once") } else { Some(name) }
+    if taken.contains(&name) {
+        value.refuse(format!("another file has the name {name}"), "each name once")
+    } else {
+        Some(name)
+    }
 }
 
 fn upstream(m: &mut Map<'_>, name: Option<String>) -> Option<Upstream> {
@@ -116,13 +129,11 @@ fn upstream(m: &mut Map<'_>, name: Option<String>) -> Option<Upstream> {
 
 fn addresses(value: &Value<'_>) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();
-    let addresses = value.list("a list of host:port", |v| {
+    value.some("a list of at least one host:port", |v| {
         let expected = "host:port, the host a name, an IPv4 or a bracketed IPv6 address";
         let address = v.parsed(expected, |text| split_host_port(text).map(|_| text.to_owned()))?;
         if seen.insert(address.clone()) { Some(address) } else { v.refuse("stands twice", "each address once") }
-    })?;
-    let written = matches!(&value.node.kind, super::tree::Kind::List(items) if !items.is_empty());
-    if written { Some(addresses) } else { value.refuse("an empty list", "at least one host:port") }
+    })
 }
 
 fn tls(value: &Value<'_>) -> Option<Option<UpstreamTls>> {
@@ -196,7 +207,8 @@ fn paths(value: &Value<'_>) -> Option<Paths> {
     let mut table = BTreeMap::new();
     for (key, value) in value.named("a table of operations")? {
         let forwarded = |operation: &Operation| {
-            ROWS.iter().any(|row| row.operation == *operation && matches!(row.answer, Answer::Wallet | Answer::WalletChecked))
+            ROWS.iter()
+                .any(|row| row.operation == *operation && matches!(row.answer, Answer::Wallet | Answer::WalletChecked))
         };
         let names = Operation::ALL.iter().filter(|operation| forwarded(operation)).map(|operation| operation.as_str());
         match Operation::parse(&key.text) {
@@ -206,11 +218,17 @@ fn paths(value: &Value<'_>) -> Option<Paths> {
                 }
             }
             Some(_) => {
-                value.refuse::<()>("this operation is not forwarded to a wallet", "an operation that the wallet answers");
+                value.refuse::<()>(
+                    "this operation is not forwarded to a wallet",
+                    "an operation that the wallet answers",
+                );
             }
             None => {
                 let hint = did_you_mean(&key.text, names);
-                value.refuse::<()>(format!("there is no operation of that name{hint}"), "an operation that the wallet answers");
+                value.refuse::<()>(
+                    format!("there is no operation of that name{hint}"),
+                    "an operation that the wallet answers",
+                );
             }
         }
     }
@@ -221,7 +239,9 @@ fn template(value: &Value<'_>, operation: Operation) -> Option<String> {
     let text = value.text("a path template such as /wallet/v1/balance")?;
     let pattern = match Pattern::parse(&text) {
         Ok(pattern) => pattern,
-        Err(why) => return value.refuse(format!("the template {} {why}", value.found()), "a path with {name} for parameters"),
+        Err(why) => {
+            return value.refuse(format!("the template {} {why}", value.found()), "a path with {name} for parameters");
+        }
     };
     let known: BTreeSet<String> = ROWS
         .iter()
@@ -232,7 +252,11 @@ fn template(value: &Value<'_>, operation: Operation) -> Option<String> {
     match pattern.parameters().find(|name| !known.contains(*name)) {
         Some(unknown) => {
             let names: Vec<&str> = known.iter().map(String::as_str).collect();
-            let expected = if names.is_empty() { "a path without parameters".into() } else { format!("only {{{}}}", names.join("}, {")) };
+            let expected = if names.is_empty() {
+                "a path without parameters".into()
+            } else {
+                format!("only {{{}}}", names.join("}, {"))
+            };
             value.refuse(format!("{operation} has no parameter {{{unknown}}}"), expected)
         }
         None => Some(text),

@@ -78,7 +78,8 @@ fn origin(value: &Value<'_>) -> Option<String> {
     value.parsed(expected, |text| {
         let url = Url::parse(text).ok()?;
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        let as_sent = format!("{}://{}{port}", url.scheme(), url.host_str().filter(|host| !host.is_empty() && *host != "*")?);
+        let as_sent =
+            format!("{}://{}{port}", url.scheme(), url.host_str().filter(|host| !host.is_empty() && *host != "*")?);
         (as_sent == text).then_some(as_sent)
     })
 }
