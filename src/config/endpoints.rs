@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::limits::Policies;
 use super::pattern::Pattern;
-use super::reader::{Value, one_of};
+use super::reader::Value;
 use super::tree::Spot;
 use super::types::{Endpoint, LimitPolicy};
 use crate::model::rows::{ROWS, Row, Verb, limit};
@@ -29,7 +29,8 @@ pub(super) fn read(value: &Value<'_>, known: &Known<'_>) -> Vec<Endpoint> {
         .collect();
     let mut seen: HashMap<(String, Verb), Spot> = HashMap::new();
     let rows = value.list("a list of rows", |value| {
-        let (pattern, endpoint) = row(value, known)?;
+        let faults = value.load.faults();
+        let (pattern, endpoint) = row(value, known).filter(|_| value.load.faults() == faults)?;
         let (methods, normal) = (verbs(&endpoint), pattern.normal());
         let twice =
             methods.iter().find_map(|verb| seen.insert((normal.clone(), *verb), value.spot).map(|at| (*verb, at)));
@@ -71,7 +72,16 @@ fn row(value: &Value<'_>, known: &Known<'_>) -> Option<(Pattern, Endpoint)> {
             Some(names) => v.known("upstream", names.iter().map(String::as_str)),
             None => v.text("the name of an upstream"),
         });
-        let cacheable = m.optional("cacheable", |v| v.flag());
+        let cacheable = m.optional("cacheable", |v| {
+            let on = v.flag()?;
+            let readable = |verb: &Verb| matches!(verb, Verb::Get | Verb::Head);
+            match &methods {
+                Some(methods) if on && !methods.is_empty() && !methods.iter().any(readable) => {
+                    v.refuse("only answers to GET and HEAD can be cached", "GET among the methods, or false")
+                }
+                _ => Some(on),
+            }
+        });
         let (path, methods) = (path?, methods?);
         if let Some((Some(set), v)) = &scopes
             && !auth_required
@@ -92,17 +102,11 @@ fn row(value: &Value<'_>, known: &Known<'_>) -> Option<(Pattern, Endpoint)> {
 }
 
 fn methods(value: &Value<'_>) -> Option<Vec<Verb>> {
-    let names = || Verb::ALL.iter().map(|verb| verb.as_str());
     let read = |value: &Value<'_>| {
         let choices: Vec<(&str, Verb)> = Verb::ALL.iter().map(|verb| (verb.as_str(), *verb)).collect();
         value.choice(&choices)
     };
-    let methods = value.list(&format!("a list of methods, {}", one_of(&names().collect::<Vec<_>>())), read)?;
-    if methods.is_empty() {
-        value.refuse("no method", "at least one, or no `methods` at all for every one")
-    } else {
-        Some(methods)
-    }
+    value.some("a list of at least one method (no `methods` at all means every one)", read)
 }
 
 /// Reads a list of scopes.

@@ -60,6 +60,9 @@ pub(super) fn policies(value: &Value<'_>) -> Policies {
             value.refuse::<()>("not a policy's name", "lower-case letters, digits and `_`");
         } else if let Some(policy) = policy(&value, policies.get(name)) {
             policies.insert(name.to_owned(), policy);
+        } else if let Some(default) = policies.get(limit::DEFAULT).cloned() {
+            // Its faults have been told. A row that names it is not wrong for that.
+            policies.entry(name.to_owned()).or_insert(default);
         }
     }
     policies
@@ -68,7 +71,8 @@ pub(super) fn policies(value: &Value<'_>) -> Policies {
 /// A new policy that nothing uses and whose name is nearly a built-in one is a slip that would otherwise go unseen.
 pub(super) fn unused(value: &Value<'_>, used: &BTreeSet<String>) {
     let built_in = built_in();
-    for (key, value) in value.named("a map").unwrap_or_default() {
+    let policies = if value.is_map() { value.named("a map") } else { None };
+    for (key, value) in policies.unwrap_or_default() {
         if !built_in.contains_key(&key.text) && !used.contains(&key.text) {
             let near = nearest(&key.text, built_in.keys().map(String::as_str));
             if let Some(near) = near {

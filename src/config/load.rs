@@ -10,7 +10,7 @@ use super::map::Map;
 use super::opener::{Disk, Opener};
 use super::problem::{Problem, Problems};
 use super::reader::{Load, Value};
-use super::tree::Node;
+use super::tree::{NOTHING, Node};
 use super::types::{AccessLog, Config, Log, Server, Store, Validation};
 use super::upstream::{Upstreams, WALLET};
 use super::{appservice, limits, miniapps, server, tokens, upstream, validation};
@@ -87,17 +87,18 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
         Some(value) => upstream::folder(&value),
         None => Some(Upstreams::default()),
     };
-    let names = upstreams.as_ref().map(|upstreams| &upstreams.names);
+    let names = upstreams.as_ref().filter(|upstreams| !upstreams.nameless).map(|upstreams| &upstreams.names);
     if names.is_some_and(|names| !names.contains(WALLET)) {
         m.whole().unmet(
             "no upstream is named wallet, which the wallet and payment operations go to",
             "a file for it in `upstreams`",
         );
     }
-    let miniapps_value = m.get("miniapps");
-    let miniapps = miniapps_value.as_ref().map(|value| miniapps::file(value));
-    // With a file that has faults, whether a mini-app is known cannot be said.
-    let known_apps = miniapps.as_ref().and_then(Option::as_ref);
+    let faults = m.whole().load.faults();
+    let miniapps = m.get("miniapps").and_then(|value| miniapps::file(&value));
+    // Where that file has faults, whether a mini-app is known cannot be said.
+    let sound = m.whole().load.faults() == faults;
+    let known_apps = miniapps.as_ref().filter(|_| sound);
     let tokens = m.section("tokens", |m| tokens::read(m, public_url.as_ref(), known_apps));
 
     let rate_limits = block(m, "rate_limits", limits::policies).unwrap_or_else(limits::built_in);
@@ -105,9 +106,12 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
         m.get("rate_limit_overrides").map(|v| limits::overrides(&v, &rate_limits, known_apps)).unwrap_or_default();
     let known = Known { policies: &rate_limits, upstreams: names };
     let endpoints = block(m, "tmcp_endpoints", |v| endpoints::read(v, &known)).unwrap_or_default();
+    let sound = m.whole().load.faults() == faults;
     let used = endpoints.iter().filter_map(|endpoint| endpoint.rate_limit.clone());
     let used = used.chain(rate_limit_overrides.iter().map(|limit| limit.policy.clone())).collect();
-    block(m, "rate_limits", |v| limits::unused(v, &used));
+    if sound {
+        block(m, "rate_limits", |v| limits::unused(v, &used));
+    }
 
     let rules = map_block(m, "validation_rules", validation::rules);
     bodies_fit(m, &server, &rules);
@@ -130,7 +134,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
         cache,
         appservice,
         upstreams: upstreams?.by_name,
-        miniapps: miniapps.flatten().unwrap_or_default(),
+        miniapps: miniapps.unwrap_or_default(),
         cors_origins,
         log,
         otlp,
@@ -152,15 +156,14 @@ fn block<T>(m: &mut Map<'_>, key: &'static str, read: impl FnOnce(&Value<'_>) ->
 }
 
 fn map_block<T>(m: &mut Map<'_>, key: &'static str, read: impl Fn(&mut Map<'_>) -> T) -> T {
-    if m.has(key) {
-        let done = block(m, key, |v| v.map("a map, or the name of a file", &read)).flatten();
-        if let Some(done) = done {
-            return done;
-        }
+    let read_value = |v: &Value<'_>| {
+        if v.is_nothing() { None } else { v.map("a map, or the name of a file", &read) }
+    };
+    match block(m, key, read_value).flatten() {
+        Some(done) => done,
+        // Left out, left empty, or complained of: the defaults stand.
+        None => Value { node: NOTHING, path: m.whole().below(key), ..m.whole().clone() }.map_or_nothing(&read),
     }
-    // Left out, or complained of: either way the defaults stand.
-    let empty = Value { node: super::tree::NOTHING, ..m.whole().clone() };
-    empty.map_or_nothing(&read)
 }
 
 fn public_url(value: &Value<'_>) -> Option<Url> {

@@ -24,10 +24,12 @@ impl<'t> Map<'t> {
 
     /// What stands under `key`, if the key is there.
     pub fn get(&mut self, key: &'static str) -> Option<Value<'t>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let path = self.value.below(key);
         #[cfg(test)]
-        self.value.load.asked.borrow_mut().insert(path.clone());
+        self.value.load.asked.borrow_mut().insert(format!("{}: {path}", self.value.file.display()));
         let (_, node) = self.entries.iter().find(|(name, _)| name.text == key)?;
         Some(self.value.child(path, node))
     }

@@ -66,11 +66,10 @@ pub fn split_host_port(text: &str) -> Option<(&str, u16)> {
         return None;
     }
     let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
-    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(v6) => v6.parse::<Ipv6Addr>().ok().map(|_| v6)?,
-        None => host,
-    };
-    (host.contains(':') || is_host_name(host)).then_some((host, port))
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse::<Ipv6Addr>().ok().map(|_| (v6, port)),
+        None => is_host_name(host).then_some((host, port)),
+    }
 }
 
 /// Whether `text` is a DNS name or an IPv4 address.

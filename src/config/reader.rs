@@ -51,6 +51,11 @@ impl<'t> Load<'t> {
         }
     }
 
+    /// How many faults there are so far: a check that builds on others asks whether some came to light in between.
+    pub fn faults(&self) -> usize {
+        self.problems.borrow().len()
+    }
+
     /// Parses `text`; a fault is reported and yields `None`.
     pub fn parse(&self, file: &Path, text: &str) -> Option<Node> {
         tree::parse(text)
@@ -160,6 +165,8 @@ impl<'t> Value<'t> {
             Kind::List(_) => "a list".into(),
             Kind::Map(_) => "a map".into(),
             Kind::Scalar { text, quoted: false } if is_null(text) => "nothing".into(),
+            // A file that is nothing but a word may be a secret's, named by mistake.
+            Kind::Scalar { .. } if self.path.is_empty() => "a single value".into(),
             Kind::Scalar { text, quoted: false } if is_bool(text) || is_number(text) => text.clone(),
             Kind::Scalar { text, .. } => {
                 let short: String = text.chars().take(60).collect();
@@ -314,7 +321,7 @@ impl<'t> Value<'t> {
         let hint = did_you_mean(&name, known.clone());
         let names: Vec<&str> = known.collect();
         let expected = if names.is_empty() { format!("a {what}, but there is none") } else { one_of(&names) };
-        self.refuse(format!("there is no {what} \"{}\"{hint}", name.escape_debug()), expected)
+        self.refuse(format!("there is no {what} {}{hint}", self.found()), expected)
     }
 
     /// An address on the web. `http` is taken for loopback hosts only; user, password and fragment never.
@@ -334,11 +341,21 @@ impl<'t> Value<'t> {
         Some(url)
     }
 
-    /// A list, each item read by `read`. Items that fail are left out, after they have complained.
+    /// A list, each item read by `read`. All items get to complain; one that fails fails the list.
     pub fn list<T>(&self, expected: &str, mut read: impl FnMut(&Value<'t>) -> Option<T>) -> Option<Vec<T>> {
         let Kind::List(items) = &self.node.kind else { return self.wrong(expected) };
         let each = items.iter().enumerate();
-        Some(each.filter_map(|(at, node)| read(&self.child(format!("{}[{at}]", self.path), node))).collect())
+        let read: Vec<Option<T>> =
+            each.map(|(at, node)| read(&self.child(format!("{}[{at}]", self.path), node))).collect();
+        read.into_iter().collect()
+    }
+
+    /// As [`Value::list`], and something has to stand in it.
+    pub fn some<T>(&self, expected: &str, read: impl FnMut(&Value<'t>) -> Option<T>) -> Option<Vec<T>> {
+        match &self.node.kind {
+            Kind::List(items) if items.is_empty() => self.refuse("an empty list", expected),
+            _ => self.list(expected, read),
+        }
     }
 
     /// A map with the keys that `read` asks for, and no others.
@@ -389,6 +406,15 @@ impl<'t> Value<'t> {
         Some(self.file.parent().unwrap_or(Path::new("")).join(text))
     }
 
+    /// The path that this value led to, for a message: as written where a variable is part of it, in case the wrong
+    /// variable was named.
+    pub fn shown(&self, path: &Path) -> String {
+        match &self.node.kind {
+            Kind::Scalar { text, .. } if text.contains("${") => self.found(),
+            _ => path.display().to_string(),
+        }
+    }
+
     /// A path and the content of the file there.
     pub fn file(&self) -> Option<(PathBuf, Vec<u8>)> {
         self.file_up_to(MAX_FILE)
@@ -399,7 +425,9 @@ impl<'t> Value<'t> {
         self.load.files.borrow_mut().push(path.clone());
         match self.load.opener.read(&path, limit) {
             Ok(content) => Some((path, content)),
-            Err(error) => self.refuse(format!("{} {}", path.display(), unreadable(&error)), "a file that can be read"),
+            Err(error) => {
+                self.refuse(format!("{} {}", self.shown(&path), unreadable(&error)), "a file that can be read")
+            }
         }
     }
 
@@ -408,7 +436,7 @@ impl<'t> Value<'t> {
         let (path, content) = self.file_up_to(MAX_YAML)?;
         match String::from_utf8(content) {
             Ok(text) => self.load.parse(&path, &text).map(|node| (path, node)),
-            Err(error) => self.refuse(format!("{} is {}", path.display(), not_utf8(&error)), "a YAML file"),
+            Err(error) => self.refuse(format!("{} is {}", self.shown(&path), not_utf8(&error)), "a YAML file"),
         }
     }
 
@@ -417,9 +445,9 @@ impl<'t> Value<'t> {
         let (path, content) = self.file()?;
         let secret = String::from_utf8(content).ok().map(zeroize::Zeroizing::new);
         match secret.as_deref().map(|text| text.trim_end_matches(['\r', '\n'])) {
-            Some("") => self.refuse(format!("{} is empty", path.display()), "a file with the secret in it"),
+            Some("") => self.refuse(format!("{} is empty", self.shown(&path)), "a file with the secret in it"),
             Some(secret) => Some(Secret::new(secret)),
-            None => self.refuse(format!("{} is not text", path.display()), "a file with the secret in it"),
+            None => self.refuse(format!("{} is not text", self.shown(&path)), "a file with the secret in it"),
         }
     }
 

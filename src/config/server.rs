@@ -40,7 +40,7 @@ pub(super) fn read(m: &mut Map<'_>) -> Server {
 
 fn listeners(value: &Value<'_>) -> Option<Vec<Listen>> {
     let mut all: Vec<Listen> = Vec::new();
-    value.list("a list of listeners", |value| {
+    value.some("a list of at least one listener", |value| {
         let listen = value.map("a map with address, tls, proxy_protocol", |m| {
             let address = m.required("address", ADDRESS, address);
             let tls = m.get("tls").filter(|v| v.word() != Some("false"));
@@ -59,8 +59,7 @@ fn listeners(value: &Value<'_>) -> Option<Vec<Listen>> {
         all.push(listen);
         Some(())
     })?;
-    let listed = !all.is_empty() || matches!(&value.node.kind, super::tree::Kind::List(items) if !items.is_empty());
-    if listed { Some(all) } else { value.refuse("an empty list", "at least one listener") }
+    Some(all)
 }
 
 /// Whether one of two addresses cannot be bound beside the other.
@@ -90,7 +89,7 @@ pub(super) fn pem(value: &Value<'_>, kind: &str) -> Option<std::path::PathBuf> {
     if found {
         Some(path)
     } else {
-        value.refuse(format!("{} holds no PEM block {kind}", path.display()), format!("-----BEGIN {kind}-----"))
+        value.refuse(format!("{} holds no PEM block {kind}", value.shown(&path)), format!("-----BEGIN {kind}-----"))
     }
 }
 

@@ -87,16 +87,16 @@ fn issuer(value: &Value<'_>, miniapps: Option<&BTreeMap<MiniAppId, Arc<MiniApp>>
             let read = |v: &Value<'_>| {
                 v.choice(&[("RS256", Algorithm::Rs256), ("PS256", Algorithm::Ps256), ("ES256", Algorithm::Es256)])
             };
-            non_empty(v, v.list("a list of signature algorithms", read)?)
+            v.some("a list of at least one signature algorithm", read)
         });
         // What it is confined to has no default: trust without bounds has to be impossible to write by omission.
         let apps = m.required("apps", "the mini-apps that it may speak for", |v| {
-            non_empty(v, v.list("a list of mini-app ids", |v| known_app(v, miniapps))?)
+            v.some("a list of at least one mini-app id", |v| known_app(v, miniapps))
         });
         let scopes = m.required("scopes", "the scopes that it may grant", scopes);
         let server_names = m.required("server_names", "the servers whose users it may name", |v| {
             let read = |v: &Value<'_>| v.parsed("a server name", |text| is_server_name(text).then(|| text.to_owned()));
-            non_empty(v, v.list("a list of server names", read)?)
+            v.some("a list of at least one server name", read)
         });
         Some(Issuer {
             issuer: issuer?,
@@ -107,9 +107,4 @@ fn issuer(value: &Value<'_>, miniapps: Option<&BTreeMap<MiniAppId, Arc<MiniApp>>
             server_names: server_names?,
         })
     })?
-}
-
-fn non_empty<T>(value: &Value<'_>, list: Vec<T>) -> Option<Vec<T>> {
-    let written = matches!(&value.node.kind, super::tree::Kind::List(items) if !items.is_empty());
-    if written { Some(list) } else { value.refuse("an empty list", "at least one") }
 }

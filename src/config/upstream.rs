@@ -30,6 +30,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(super) struct Upstreams {
     pub by_name: BTreeMap<String, Arc<Upstream>>,
     pub names: BTreeSet<String>,
+    /// A file could not be read, or has no name: then no row can be told that its upstream does not exist.
+    pub nameless: bool,
 }
 
 /// Reads every `*.yaml` of the folder. `None`: the folder cannot be listed.
@@ -40,7 +42,7 @@ pub(super) fn folder(value: &Value<'_>) -> Option<Upstreams> {
         Ok(paths) => paths,
         Err(error) => {
             return value.refuse(
-                format!("{} cannot be listed: {error}", folder.display()),
+                format!("{} cannot be listed: {error}", value.shown(&folder)),
                 "a folder with a file per upstream",
             );
         }
@@ -51,10 +53,14 @@ pub(super) fn folder(value: &Value<'_>) -> Option<Upstreams> {
     paths.sort();
     let mut upstreams = Upstreams::default();
     for path in paths {
-        let Some(node) = value.load.parse_file(&path) else { continue };
+        let Some(node) = value.load.parse_file(&path) else {
+            upstreams.nameless = true;
+            continue;
+        };
         let root = Value::root(value.load, &path, &node);
         let upstream = root.map("a map with name, addresses, tls …", |m| {
             let name = m.required("name", "the name that rows use", |v| name(v, &upstreams.names));
+            upstreams.nameless |= name.is_none();
             upstreams.names.extend(name.clone());
             upstream(m, name)
         });
@@ -123,13 +129,11 @@ fn upstream(m: &mut Map<'_>, name: Option<String>) -> Option<Upstream> {
 
 fn addresses(value: &Value<'_>) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();
-    let addresses = value.list("a list of host:port", |v| {
+    value.some("a list of at least one host:port", |v| {
         let expected = "host:port, the host a name, an IPv4 or a bracketed IPv6 address";
         let address = v.parsed(expected, |text| split_host_port(text).map(|_| text.to_owned()))?;
         if seen.insert(address.clone()) { Some(address) } else { v.refuse("stands twice", "each address once") }
-    })?;
-    let written = matches!(&value.node.kind, super::tree::Kind::List(items) if !items.is_empty());
-    if written { Some(addresses) } else { value.refuse("an empty list", "at least one host:port") }
+    })
 }
 
 fn tls(value: &Value<'_>) -> Option<Option<UpstreamTls>> {
