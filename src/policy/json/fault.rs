@@ -60,7 +60,8 @@ pub(super) const UTF8: Problem = rule("utf8", "UTF-8 text");
 pub(super) const BOM: Problem = rule("byte_order_mark", "no byte order mark before the JSON value");
 pub(super) const DEPTH: Problem = rule("depth", "at most 64 levels of arrays and objects");
 pub(super) const DUPLICATE: Problem = rule("duplicate_name", "each name at most once in an object");
-pub(super) const SURROGATE: Problem = rule("lone_surrogate", "a \\u escape for a surrogate to stand in a pair, high then low");
+pub(super) const SURROGATE: Problem =
+    rule("lone_surrogate", "a \\u escape for a surrogate to stand in a pair, high then low");
 pub(super) const TRAILING: Problem = rule("trailing_bytes", "nothing but white space after the JSON value");
 pub(super) const RANGE: Problem = rule("number_range", "a number that a 64-bit float can hold");
 pub(super) const LONG_NUMBER: Problem = rule("number_length", "a number of at most 512 characters");

@@ -131,7 +131,11 @@ impl<'d> Value<'d> {
     pub fn is_text(self, wanted: &str) -> bool {
         self.node().is_some_and(|node| {
             node.kind == Kind::String
-                && if node.escaped { unescape(self.raw()) == wanted } else { self.raw().as_bytes() == wanted.as_bytes() }
+                && if node.escaped {
+                    unescape(self.raw()) == wanted
+                } else {
+                    self.raw().as_bytes() == wanted.as_bytes()
+                }
         })
     }
 

@@ -179,7 +179,12 @@ impl Schema {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 for name in unexpected.iter().take(MOST) {
                     let name: String = name.chars().take(64).collect();
-                    findings.push(Finding::new(format!("{place}/{}", escape(&name)), keyword, "is not known here", None));
+                    findings.push(Finding::new(
+                        format!("{place}/{}", escape(&name)),
+                        keyword,
+                        "is not known here",
+                        None,
+                    ));
                 }
             }
             kind => {

@@ -136,7 +136,9 @@ impl<'a> Node<'a, Indexed> for View<'a> {
 
     fn equals_value(&self, expected: &Tree) -> bool {
         match (expected, self.json_type()) {
-            (Tree::String(expected), JsonType::String) => self.as_string().is_some_and(|text| text == expected.as_str()),
+            (Tree::String(expected), JsonType::String) => {
+                self.as_string().is_some_and(|text| text == expected.as_str())
+            }
             // Only a schema that compares arrays or objects whole makes a tree of one.
             (Tree::Array(_), JsonType::Array) | (Tree::Object(_), JsonType::Object) => {
                 cmp::equal(&self.tree(), expected)
