@@ -46,7 +46,7 @@ impl Sequence {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -55,6 +55,6 @@ impl Sequence {
 
     /// A new id behind a prefix, such as `txn_1f0c…`.
     pub fn id(&mut self, prefix: &str) -> String {
-        format!("{prefix}{:016x}", self.next())
+        format!("{prefix}{:016x}", self.draw())
     }
 }

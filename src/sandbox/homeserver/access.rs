@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use crate::model::UserId;
 
 use super::super::random;
-use super::{DEMO_PASSWORD, Homeserver, Session, matrix_error};
+use super::{DEMO_PASSWORD, Homeserver, MatrixError, Session, matrix_error};
 
 /// A caller that has been recognised.
 pub struct Caller {
@@ -33,7 +32,7 @@ fn query_value(query: Option<&str>, name: &str) -> Option<String> {
 impl Homeserver {
     /// Recognises the caller by the header or by `?access_token=`, never by both, as Synapse does it. The application
     /// service may speak for a user that it has registered (`?user_id=`).
-    pub fn caller(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Response> {
+    pub(super) fn caller(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, MatrixError> {
         let missing = || matrix_error(StatusCode::UNAUTHORIZED, "M_MISSING_TOKEN", "Missing access token");
         let from_query = query_value(query, "access_token");
         let token = match (headers.get(AUTHORIZATION), from_query) {
@@ -64,7 +63,7 @@ impl Homeserver {
             Some(Session { user, device_id }) => Ok(Caller { user, device_id, is_service: false, token }),
             None => {
                 let error = json!({"errcode": "M_UNKNOWN_TOKEN", "error": "Invalid access token passed.", "soft_logout": false});
-                Err((StatusCode::UNAUTHORIZED, Json(error)).into_response())
+                Err(MatrixError::new(StatusCode::UNAUTHORIZED, error))
             }
         }
     }
@@ -75,7 +74,7 @@ pub async fn whoami(
     State(homeserver): State<Homeserver>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Result<Json<Value>, Response> {
+) -> Result<Json<Value>, MatrixError> {
     let caller = homeserver.caller(&headers, query.as_deref())?;
     let mut answer = json!({"user_id": caller.user.as_str(), "is_guest": false});
     if let (Some(fields), Some(device)) = (answer.as_object_mut(), caller.device_id) {
@@ -104,12 +103,12 @@ struct Identifier {
     user: Option<String>,
 }
 
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Response> {
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, MatrixError> {
     serde_json::from_slice(body)
         .map_err(|error| matrix_error(StatusCode::BAD_REQUEST, "M_BAD_JSON", &error.to_string()))
 }
 
-fn randomness(error: std::io::Error) -> Response {
+fn randomness(error: std::io::Error) -> MatrixError {
     matrix_error(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", &error.to_string())
 }
 
@@ -119,7 +118,7 @@ pub async fn login(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Response> {
+) -> Result<Json<Value>, MatrixError> {
     let login: Login = parse(&body)?;
     let name = login.identifier.and_then(|identifier| identifier.user).or(login.user).unwrap_or_default();
     let user = homeserver.local_user(&name);
@@ -150,7 +149,7 @@ impl Homeserver {
         UserId::parse(&full).ok()
     }
 
-    fn open_session(&self, user: UserId, device_id: Option<String>) -> Result<Json<Value>, Response> {
+    fn open_session(&self, user: UserId, device_id: Option<String>) -> Result<Json<Value>, MatrixError> {
         let token = random::token("syt_").map_err(randomness)?;
         let device_id = match device_id {
             Some(device) => device,
@@ -169,7 +168,7 @@ pub async fn logout(
     State(homeserver): State<Homeserver>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Result<Json<Value>, Response> {
+) -> Result<Json<Value>, MatrixError> {
     let caller = homeserver.caller(&headers, query.as_deref())?;
     homeserver.state.lock().sessions.remove(&caller.token);
     Ok(Json(json!({})))
@@ -181,7 +180,7 @@ pub async fn register(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Response> {
+) -> Result<Json<Value>, MatrixError> {
     #[derive(Deserialize)]
     struct Register {
         #[serde(rename = "type")]

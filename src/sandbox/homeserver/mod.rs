@@ -170,11 +170,26 @@ async fn versions() -> Json<Value> {
     Json(json!({"versions": ["r0.6.1", "v1.1", "v1.5", "v1.10", "v1.11", "v1.12"], "unstable_features": {}}))
 }
 
-fn unrecognized(status: StatusCode) -> Response {
+fn unrecognized(status: StatusCode) -> MatrixError {
     matrix_error(status, "M_UNRECOGNIZED", "Unrecognized request")
 }
 
-/// Matrix's error shape.
-fn matrix_error(status: StatusCode, errcode: &str, error: &str) -> Response {
-    (status, Json(json!({"errcode": errcode, "error": error}))).into_response()
+/// An error in Matrix's shape. Boxed: it is the rare half of every result here.
+struct MatrixError(Box<(StatusCode, Value)>);
+
+impl MatrixError {
+    fn new(status: StatusCode, body: Value) -> MatrixError {
+        MatrixError(Box::new((status, body)))
+    }
+}
+
+impl IntoResponse for MatrixError {
+    fn into_response(self) -> Response {
+        let (status, body) = *self.0;
+        (status, Json(body)).into_response()
+    }
+}
+
+fn matrix_error(status: StatusCode, errcode: &str, error: &str) -> MatrixError {
+    MatrixError::new(status, json!({"errcode": errcode, "error": error}))
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
@@ -16,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::time::Millis;
-use super::{Homeserver, matrix_error};
+use super::{Homeserver, MatrixError, matrix_error};
 
 /// The application service as the homeserver knows it. Clones share it.
 #[derive(Clone)]
@@ -39,7 +38,7 @@ impl Edge {
         *self.url.lock() = Some(url.trim_end_matches('/').to_owned());
     }
 
-    fn url(&self, path: &str) -> Result<String, Response> {
+    fn url(&self, path: &str) -> Result<String, MatrixError> {
         let unknown = || matrix_error(StatusCode::BAD_GATEWAY, "M_URL_NOT_SET", "Nobody has said where the edge is");
         self.url.lock().as_ref().map(|url| format!("{url}{path}")).ok_or_else(unknown)
     }
@@ -55,7 +54,7 @@ impl Edge {
 }
 
 /// POST /_sandbox/push `{"events": […], "ephemeral"?, "txn_id"?}`
-pub async fn push(State(homeserver): State<Homeserver>, body: Bytes) -> Result<Json<Value>, Response> {
+pub async fn push(State(homeserver): State<Homeserver>, body: Bytes) -> Result<Json<Value>, MatrixError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Push {
@@ -67,13 +66,13 @@ pub async fn push(State(homeserver): State<Homeserver>, body: Bytes) -> Result<J
     let push: Push = serde_json::from_slice(&body)
         .map_err(|error| matrix_error(StatusCode::BAD_REQUEST, "M_BAD_JSON", &error.to_string()))?;
     let edge = homeserver.edge();
+    let base = edge.url("/_matrix/app/v1/transactions/")?;
     let txn_id = push.txn_id.unwrap_or_else(|| edge.next_txn.fetch_add(1, Ordering::Relaxed).to_string());
-    let url = edge.url(&format!("/_matrix/app/v1/transactions/{txn_id}"))?;
     let mut transaction = json!({"events": push.events});
     if let (Some(fields), Some(ephemeral)) = (transaction.as_object_mut(), push.ephemeral) {
         fields.insert("ephemeral".to_owned(), ephemeral.into());
     }
-    match edge.call(edge.client.put(url), &transaction).await {
+    match edge.call(edge.client.put(format!("{base}{txn_id}")), &transaction).await {
         Ok((status, body)) => Ok(Json(json!({"txn_id": txn_id, "status": status.as_u16(), "body": body}))),
         Err(error) => Err(matrix_error(StatusCode::BAD_GATEWAY, "M_CONNECTION_FAILED", &error.to_string())),
     }
@@ -86,7 +85,7 @@ pub async fn ping(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Response> {
+) -> Result<Json<Value>, MatrixError> {
     if !homeserver.caller(&headers, query.as_deref())?.is_service {
         return Err(matrix_error(StatusCode::FORBIDDEN, "M_FORBIDDEN", "Not an application service"));
     }
@@ -102,7 +101,7 @@ pub async fn ping(
         }
         Ok((status, body)) => {
             let error = json!({"errcode": "M_BAD_STATUS", "error": "The edge refused", "status": status.as_u16(), "body": body});
-            Err(axum::response::IntoResponse::into_response((StatusCode::BAD_GATEWAY, Json(error))))
+            Err(MatrixError::new(StatusCode::BAD_GATEWAY, error))
         }
         Err(error) => Err(matrix_error(StatusCode::BAD_GATEWAY, "M_CONNECTION_FAILED", &error.to_string())),
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -15,15 +14,15 @@ use crate::model::{RoomId, UserId};
 use super::super::random;
 use super::super::time::Millis;
 use super::access::Caller;
-use super::{Homeserver, Room, matrix_error};
+use super::{Homeserver, MatrixError, Room, matrix_error};
 
-type Answer = Result<Json<Value>, Response>;
+type Answer = Result<Json<Value>, MatrixError>;
 
-fn not_in_room(user: &UserId, room: &str) -> Response {
+fn not_in_room(user: &UserId, room: &str) -> MatrixError {
     matrix_error(StatusCode::FORBIDDEN, "M_FORBIDDEN", &format!("User {user} not in room {room}"))
 }
 
-fn not_found(what: &str) -> Response {
+fn not_found(what: &str) -> MatrixError {
     matrix_error(StatusCode::NOT_FOUND, "M_NOT_FOUND", what)
 }
 
@@ -33,8 +32,8 @@ impl Homeserver {
         &self,
         room_id: &str,
         caller: &Caller,
-        work: impl FnOnce(&mut Room) -> Result<T, Response>,
-    ) -> Result<T, Response> {
+        work: impl FnOnce(&mut Room) -> Result<T, MatrixError>,
+    ) -> Result<T, MatrixError> {
         let mut state = self.state.lock();
         let room = state.rooms.get_mut(room_id).filter(|room| room.joined.contains(&caller.user));
         work(room.ok_or_else(|| not_in_room(&caller.user, room_id))?)
@@ -54,7 +53,7 @@ impl Homeserver {
         caller: &Caller,
         event_type: &str,
         content: Map<String, Value>,
-    ) -> Result<(String, Value), Response> {
+    ) -> Result<(String, Value), MatrixError> {
         let token = random::token("$")
             .map_err(|error| matrix_error(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", &error.to_string()))?;
         let event = json!({
@@ -224,7 +223,7 @@ pub async fn make(
     State(homeserver): State<Homeserver>,
     Path(room_id): Path<String>,
     body: Bytes,
-) -> Result<StatusCode, Response> {
+) -> Result<StatusCode, MatrixError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Members {
@@ -240,7 +239,7 @@ pub async fn make(
 }
 
 /// The content of an event. Matrix knows no floats, nor integers beyond 2^53 - 1 (canonical JSON).
-fn event_content(body: &[u8]) -> Result<Map<String, Value>, Response> {
+fn event_content(body: &[u8]) -> Result<Map<String, Value>, MatrixError> {
     let bad = |message: &str| matrix_error(StatusCode::BAD_REQUEST, "M_BAD_JSON", message);
     if body.len() > 65_536 {
         return Err(matrix_error(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", "event too large"));

@@ -172,7 +172,7 @@ fn split(total: Money, count: u32, luck: Option<&mut Sequence>) -> Vec<Money> {
             Some(sequence) => {
                 // At least one unit stays for everybody else, because `rest >= people` holds before and after.
                 let most = (rest / people * 2).min(rest - (people - 1)).max(1);
-                1 + i64::try_from(sequence.next() % most.unsigned_abs()).unwrap_or_default()
+                1 + i64::try_from(sequence.draw() % most.unsigned_abs()).unwrap_or_default()
             }
         };
         rest -= share;
