@@ -102,8 +102,9 @@ impl Predecessor {
 /// # Errors
 /// When nobody waits there or it does not get ready; the caller serves on then.
 pub(super) fn hand_over(path: &Path, names: &[&str], sockets: &[BorrowedFd<'_>]) -> Result<Successor, String> {
-    let mut stream = UnixStream::connect(path)
-        .map_err(|error| format!("no successor waits at {} ({error}): start one with `run --upgrade`", path.display()))?;
+    let mut stream = UnixStream::connect(path).map_err(|error| {
+        format!("no successor waits at {} ({error}): start one with `run --upgrade`", path.display())
+    })?;
     let ready = (|| {
         stream.set_write_timeout(Some(WAIT_FOR_WORD))?;
         stream.set_read_timeout(Some(WAIT_FOR_READY))?;
