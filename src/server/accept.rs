@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures::FutureExt;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, IO, Stream};
@@ -22,6 +23,7 @@ use super::conn::Conn;
 use super::counters::Counters;
 use super::guard::{Guard, Slot, Stage, covered};
 use super::lifecycle::{Lifecycle, turned_true};
+use super::listeners::BACKLOG;
 use super::meter::Metered;
 use super::proxy_protocol::{self, Client};
 use super::tls::Certificate;
@@ -83,25 +85,31 @@ where
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = &mut closing => return,
+                () = &mut closing => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    self.counters.accepted.add();
-                    match self.guard.enter() {
-                        Some(slot) => {
-                            let connection = self.clone().connection(stream, peer, slot, endpoint.clone());
-                            tokio::spawn(connection);
-                        }
-                        None => self.counters.refused_total.add(),
-                    }
-                }
+                Ok((stream, peer)) => self.accepted(stream, peer, &endpoint),
                 Err(error) => {
                     log::warn!("cannot accept a connection: {error}");
                     tokio::time::sleep(BREATHE).await;
                 }
             }
+        }
+        // For the kernel these are connected already; closing the socket on them would cut them off.
+        for _ in 0..BACKLOG {
+            match listener.accept().now_or_never() {
+                Some(Ok((stream, peer))) => self.accepted(stream, peer, &endpoint),
+                Some(Err(_)) | None => return,
+            }
+        }
+    }
+
+    fn accepted(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, endpoint: &Endpoint) {
+        self.counters.accepted.add();
+        match self.guard.enter() {
+            Some(slot) => drop(tokio::spawn(self.clone().connection(stream, peer, slot, endpoint.clone()))),
+            None => self.counters.refused_total.add(),
         }
     }
 
@@ -214,6 +222,8 @@ where
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
             }
+            // The proxy puts `for ever` in its place when it takes a client's wish to keep the connection.
+            session.set_keepalive(Some(keepalive));
         }
     }
 

@@ -103,13 +103,13 @@ pub(super) struct Control {
     pub(super) reloads: Reloads,
     pub(super) reopen_logs: Box<dyn Fn() + Send + Sync>,
     pub(super) upgrade_socket: Option<PathBuf>,
-    /// Kept to hand over; the accept loops have their own handles on the sockets.
+    /// Kept to hand over and dropped when nothing more is accepted; the accept loops have their own handles.
     pub(super) listeners: Arc<Vec<Listener>>,
 }
 
 impl Control {
     /// Follows orders to the process's end.
-    pub(super) async fn run(self, mut orders: impl Orders) -> Ended {
+    pub(super) async fn run(mut self, mut orders: impl Orders) -> Ended {
         let notice = loop {
             match orders.next().await {
                 Order::Stop => return Ended::Fast,
@@ -123,7 +123,8 @@ impl Control {
                 Order::ReopenLogs => (self.reopen_logs)(),
             }
         };
-        let mut draining = std::pin::pin!(self.drain(notice));
+        let listeners = std::mem::take(&mut self.listeners);
+        let mut draining = std::pin::pin!(self.drain(notice, listeners));
         loop {
             tokio::select! {
                 ended = &mut draining => return ended,
@@ -161,12 +162,13 @@ impl Control {
     }
 
     /// Ends connections one by one, each after an answer that says so or while it waits for a request.
-    async fn drain(&self, notice: Duration) -> Ended {
+    async fn drain(&self, notice: Duration, listeners: Arc<Vec<Listener>>) -> Ended {
         let deadline = Instant::now() + self.rules.load().drain;
         log::info!("draining {} connections", self.guard.open());
         self.lifecycle.enter(Phase::Draining);
         tokio::time::sleep(notice).await;
         self.lifecycle.enter(Phase::Closing);
+        drop(listeners);
         // Whoever has a request on its way to an idle connection is answered; ending the connection now would cut it.
         let linger = ((deadline - Instant::now()) / 2).min(LONGEST_LINGER);
         if tokio::time::timeout(linger, self.guard.emptied()).await.is_err() {

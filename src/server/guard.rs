@@ -137,7 +137,7 @@ impl Guard {
     /// connection warm make room before others have to be refused.
     pub(super) fn is_crowded(&self) -> bool {
         let max = self.max_total.load(Ordering::Relaxed);
-        self.open() > max.saturating_sub(max / 10)
+        self.open() >= max.saturating_sub(max / 10)
     }
 
     /// Room for one more connection; `None` when the cap is reached.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::net::sockopt;
 
 /// Connections that may wait to be accepted; the kernel's own limit (`net.core.somaxconn`) holds besides.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 /// A peer that vanished without a word is noticed after a minute's silence and three unanswered probes.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(15);

@@ -260,6 +260,7 @@ mod tests {
             server.read_to_end(&mut sink).await.map(|_| server)
         });
         drip(&mut client, &[b'b'; 30]).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
         // The next request: idle for an hour, then two pieces within the time.
         live.enter(Stage::Idle);
         tokio::time::sleep(Duration::from_secs(3600)).await;
