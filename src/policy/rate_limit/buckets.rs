@@ -111,8 +111,8 @@ impl Buckets {
     pub fn sweep(&self, now: Tick) -> usize {
         let mut swept = 0;
         for Padded(shard) in &self.shards {
-            let rounds = shard.lock().len().div_ceil(SWEPT_AT_ONCE);
-            for _ in 0..rounds {
+            let len = shard.lock().rewind();
+            for _ in 0..len.div_ceil(SWEPT_AT_ONCE) {
                 swept += shard.lock().sweep(now, SWEPT_AT_ONCE);
             }
             shard.lock().shrink();

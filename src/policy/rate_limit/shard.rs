@@ -52,10 +52,6 @@ impl Shard {
         Shard { row: IndexMap::with_hasher(hasher), held, cursor: 0, draws: seed | 1 }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.row.len()
-    }
-
     /// A bucket's state; the default for one that is not there.
     pub(super) fn get(&self, slot: &Slot) -> State {
         self.row.get(slot).copied().unwrap_or_default()
@@ -93,6 +89,13 @@ impl Shard {
             }
         }
         before - self.row.len()
+    }
+
+    /// Lets the next sweep begin at the front. A whole round must: what a removal moves into the gap comes from the
+    /// end, which a round that began in the middle has seen already.
+    pub(super) fn rewind(&mut self) -> usize {
+        self.cursor = 0;
+        self.row.len()
     }
 
     /// Gives memory back once most of it is unused.
