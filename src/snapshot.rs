@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::live::Live;
@@ -105,13 +106,15 @@ impl Snapshot {
 pub struct Edge {
     live: Live,
     current: ArcSwap<Snapshot>,
+    revisions: watch::Sender<u64>,
     draining: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Edge {
     /// An edge with its first snapshot. `draining` says whether the server wants its connections closed.
     pub fn new(live: Live, first: Snapshot, draining: impl Fn() -> bool + Send + Sync + 'static) -> Edge {
-        Edge { live, current: ArcSwap::from_pointee(first), draining: Box::new(draining) }
+        let revisions = watch::Sender::new(first.revision);
+        Edge { live, current: ArcSwap::from_pointee(first), revisions, draining: Box::new(draining) }
     }
 
     /// What outlives a revision.
@@ -129,6 +132,12 @@ impl Edge {
         (self.draining)()
     }
 
+    /// Returns once another revision than `revision` is in force.
+    pub async fn changed(&self, revision: u64) {
+        // The sender lives as long as this edge does.
+        let _ = self.revisions.subscribe().wait_for(|current| *current != revision).await;
+    }
+
     /// Builds a snapshot of `config` and puts it in force. On an error the last good one stays.
     pub fn replace(&self, config: Config, background: &Handle) -> Result<u64, String> {
         let next = Snapshot::build(config, &self.live, Some(&self.current.load()))?;
@@ -136,6 +145,7 @@ impl Edge {
         next.upstreams.start(background);
         self.live.apply(&next.config);
         self.current.store(Arc::new(next));
+        self.revisions.send_replace(revision);
         Ok(revision)
     }
 }

@@ -45,7 +45,7 @@ pub use observe::Observer;
 /// The edge as Pingora drives it.
 pub struct Gateway {
     edge: Arc<Edge>,
-    observer: Observer,
+    observer: Arc<Observer>,
 }
 
 /// A request's context, and what only the gateway needs.
@@ -63,7 +63,7 @@ pub struct Passage {
 
 impl Gateway {
     /// A gateway for `edge`.
-    pub fn new(edge: Arc<Edge>, observer: Observer) -> Self {
+    pub fn new(edge: Arc<Edge>, observer: Arc<Observer>) -> Self {
         Gateway { edge, observer }
     }
 

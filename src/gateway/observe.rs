@@ -1,6 +1,6 @@
 //! What a request leaves behind: one `Outcome`, from which the log line, the counters and the span are written.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pingora::Error;
 use pingora::proxy::Session;
@@ -21,7 +21,7 @@ pub struct Observer {
     /// The access log.
     pub log: AccessLog,
     /// Spans, when a collector is configured.
-    pub spans: Option<Spans>,
+    pub spans: OnceLock<Spans>,
 }
 
 impl Observer {
@@ -37,7 +37,7 @@ impl Observer {
             self.metrics.refusals.inc(code.index());
         }
         self.log.write(outcome);
-        if let Some(spans) = &self.spans {
+        if let Some(spans) = self.spans.get() {
             spans.record(outcome);
         }
     }
