@@ -10,6 +10,7 @@ use axum::response::Response;
 
 use super::Admin;
 use super::api::refuse;
+use super::listener::Peer;
 use crate::config::Admin as Access;
 use crate::error::Code;
 
@@ -31,7 +32,7 @@ const PROBES: &[&str] = &["/healthz", "/readyz"];
 
 pub(super) async fn guard(
     State(admin): State<Admin>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {

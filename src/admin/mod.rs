@@ -1,7 +1,7 @@
 //! The admin address: health, readiness, metrics, and what an operator asks of a running edge.
 //!
 //! It has a listener of its own, on the loopback interface unless the config says otherwise, and knows the edge through
-//! [`Control`] alone. [`guard`] stands in front of every route:
+//! [`Control`] alone. A guard stands in front of every route:
 //!
 //! - the `Host` has to be an address, a loopback name or one that the config lists, so that a page that has its own
 //!   name resolve to 127.0.0.1 cannot read the admin API from an operator's browser;
@@ -12,11 +12,11 @@
 mod api;
 mod control;
 mod guard;
+mod listener;
 mod page;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -28,6 +28,8 @@ use tokio::net::TcpListener;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::telemetry::export::Exporter;
+
+use listener::{Bounded, Peer};
 
 pub use control::{AddressStatus, BreakerStatus, CacheUsage, Control, LastReload, RouteLine, Status, UpstreamStatus};
 
@@ -58,8 +60,8 @@ impl Admin {
 
     /// Serves on `listener` until `stop` is over, then lets requests under way end.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, service).with_graceful_shutdown(stop).await
+        let service = self.router().into_make_service_with_connect_info::<Peer>();
+        axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stop).await
     }
 
     fn router(self) -> Router {

@@ -10,12 +10,11 @@ use futures::FutureExt;
 use super::load;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gateway::{Gateway, Observer};
+use crate::gateway::Gateway;
 use crate::live::Live;
 use crate::server::{Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
 use crate::snapshot::{Edge, Snapshot};
-use crate::telemetry::AccessLog;
-use crate::telemetry::otlp::Spans;
+use crate::telemetry::{AccessLog, Spans, Telemetry};
 
 /// How often what no longer matters is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -56,10 +55,11 @@ pub(super) fn start(
         lifecycle: lifecycle.clone(),
         clock,
     };
-    let observer = Arc::new(Observer { metrics: live.metrics.clone(), log: log.clone(), spans: OnceLock::new() });
+    let spans: Arc<OnceLock<Spans>> = Arc::default();
+    let telemetry = Telemetry { metrics: live.metrics.clone(), log: log.clone(), spans: spans.clone() };
     let draining = lifecycle.clone();
     let edge = Arc::new(Edge::new(live, snapshot, move || draining.is_draining()));
-    let gateway = Gateway::new(edge.clone(), observer.clone());
+    let gateway = Gateway::new(edge.clone(), telemetry);
 
     let server: Arc<OnceLock<Handle>> = Arc::default();
     let hooks = Hooks {
@@ -68,9 +68,9 @@ pub(super) fn start(
             move |started: Started| {
                 let _ = server.set(started.handle.clone());
                 if let Some(collector) = &edge.snapshot().config.otlp {
-                    let spans = Spans::start(collector, &started.runtime, edge.live().metrics.clone())
+                    let exporting = Spans::start(collector, &started.runtime, edge.live().metrics.clone())
                         .map_err(|error| format!("telemetry.otlp: {error}"))?;
-                    let _ = observer.spans.set(spans);
+                    let _ = spans.set(exporting);
                 }
                 edge.snapshot().upstreams.start(&started.runtime);
                 started.runtime.spawn(look_after(edge.clone()));

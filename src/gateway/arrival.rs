@@ -51,7 +51,7 @@ impl Gateway {
         passage.context.client = Some(client.ip);
         passage.context.via_trusted_proxy = client.via_trusted_proxy;
         passage.context.trace =
-            TraceContext::of(&session.req_header().headers, client.via_trusted_proxy, config.otlp.is_some());
+            TraceContext::of(&session.req_header().headers, client.via_trusted_proxy, self.telemetry.samples());
 
         strict::check(&session.downstream_session, config.validation.max_header_size)?;
         forward::check_nominations(&session.req_header().headers)?;

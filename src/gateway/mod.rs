@@ -39,13 +39,13 @@ use crate::error::Refusal;
 use crate::live::Reserved;
 use crate::response::{self, Shape};
 use crate::snapshot::Edge;
+use crate::telemetry::Telemetry;
 use body_swap::WayBack;
-pub use observe::Observer;
 
 /// The edge as Pingora drives it.
 pub struct Gateway {
     edge: Arc<Edge>,
-    observer: Arc<Observer>,
+    telemetry: Telemetry,
 }
 
 /// A request's context, and what only the gateway needs.
@@ -63,8 +63,8 @@ pub struct Passage {
 
 impl Gateway {
     /// A gateway for `edge`.
-    pub fn new(edge: Arc<Edge>, observer: Arc<Observer>) -> Self {
-        Gateway { edge, observer }
+    pub fn new(edge: Arc<Edge>, telemetry: Telemetry) -> Self {
+        Gateway { edge, telemetry }
     }
 
     /// Writes a refusal in the shape of its path, and remembers it for the log.

@@ -1,47 +1,13 @@
 //! What a request leaves behind: one `Outcome`, from which the log line, the counters and the span are written.
 
-use std::sync::{Arc, OnceLock};
-
 use pingora::Error;
 use pingora::proxy::Session;
 
 use super::{Gateway, Passage};
 use crate::clock::Tick;
 use crate::context::{Forwarding, Progress};
-use crate::metrics::Metrics;
 use crate::policy::authn::Caller;
-use crate::telemetry::AccessLog;
-use crate::telemetry::otlp::Spans;
 use crate::telemetry::outcome::{Outcome, Stages};
-
-/// Where outcomes go.
-pub struct Observer {
-    /// The counters.
-    pub metrics: Arc<Metrics>,
-    /// The access log.
-    pub log: AccessLog,
-    /// Spans, when a collector is configured.
-    pub spans: OnceLock<Spans>,
-}
-
-impl Observer {
-    fn observe(&self, outcome: &Outcome<'_>) {
-        self.metrics.request(
-            outcome.operation,
-            outcome.status,
-            outcome.stages.total,
-            outcome.bytes_in,
-            outcome.bytes_out,
-        );
-        if let Some(code) = outcome.error {
-            self.metrics.refusals.inc(code.index());
-        }
-        self.log.write(outcome);
-        if let Some(spans) = self.spans.get() {
-            spans.record(outcome);
-        }
-    }
-}
 
 impl Gateway {
     /// Runs once for every request that could be parsed, after the last byte of the answer.
@@ -96,7 +62,7 @@ impl Gateway {
             error: context.refused.as_ref().map(|refused| refused.code),
             inside: context.refused.as_ref().and_then(|refused| refused.inside.as_deref()).or(trouble.as_deref()),
         };
-        self.observer.observe(&outcome);
+        self.telemetry.finish(&outcome);
     }
 }
 

@@ -274,4 +274,4 @@ fn lane_of_this_thread() -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

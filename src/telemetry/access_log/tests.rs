@@ -17,7 +17,7 @@ fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new(Code::NAMES).unwrap())
 }
 
-fn outcome<'a>() -> Outcome<'a> {
+pub(in crate::telemetry) fn outcome<'a>() -> Outcome<'a> {
     Outcome {
         time: Duration::from_millis(1_766_193_300_123),
         trace: TraceContext::new(false),
@@ -126,7 +126,7 @@ proptest! {
 }
 
 /// A sink that hands on what it is given.
-struct Channel(mpsc::Sender<Vec<u8>>);
+pub(in crate::telemetry) struct Channel(pub mpsc::Sender<Vec<u8>>);
 
 impl Write for Channel {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
