@@ -6,7 +6,8 @@
 //! | file | |
 //! |---|---|
 //! | `tree` | YAML text → nodes with places, within bounds |
-//! | `reader`, `map` | nodes → typed values; complaints; unknown keys; `${NAME}` and `*_file` |
+//! | `reader`, `map` | nodes → typed values; complaints; unknown keys |
+//! | `outside`, `opener` | `${NAME}`, `*_file`, and how files are reached |
 //! | `units`, `net`, `pattern` | durations and sizes, address ranges, path patterns |
 //! | `load` | the main file; what needs more than one section |
 //! | the rest | a section each, by its name |
@@ -21,6 +22,7 @@ mod map;
 mod miniapps;
 pub mod net;
 mod opener;
+mod outside;
 pub mod pattern;
 mod problem;
 mod reader;

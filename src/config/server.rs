@@ -26,11 +26,18 @@ pub(super) fn read(m: &mut Map<'_>) -> Server {
             "another address or port for the admin",
         );
     }
+    let trusted_proxies = m.or("trusted_proxies", Vec::new(), |v| v.list("a list of address ranges", proxies));
+    if trusted_proxies.is_empty() && !m.has("trusted_proxies") && listen.iter().any(|listen| listen.proxy_protocol) {
+        m.whole().refuse::<()>(
+            "a listener asks for the PROXY protocol, and nobody is believed to speak it",
+            "trusted_proxies: the addresses of your own proxies",
+        );
+    }
     Server {
         listen,
         admin,
         threads: m.or("threads", 0, |v| v.whole(0..=1024)),
-        trusted_proxies: m.or("trusted_proxies", Vec::new(), |v| v.list("a list of address ranges", proxies)),
+        trusted_proxies,
         limits: m.section("limits", limits),
         drain: m.or("drain", 30 * SECOND, |v| v.duration(Duration::ZERO..=HOUR)),
         upgrade_socket: m.optional("upgrade_socket", |v| v.path()),

@@ -72,9 +72,11 @@ pub(super) fn parse(text: &str) -> Result<Node, Flaw> {
     let mut builder = Builder::default();
     let mut documents = 0;
     while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| Flaw {
-            spot: spot(&Span::empty(*error.marker())),
-            message: format!("not YAML: {}", error.info()),
+        let (event, span) = event.map_err(|error| {
+            let spot = spot(&Span::empty(*error.marker()));
+            let braces = text.lines().nth(spot.line - 1).is_some_and(|line| line.contains("${"));
+            let hint = if braces { " (inside { } and [ ], ${NAME} has to be quoted)" } else { "" };
+            Flaw { spot, message: format!("not YAML: {}{hint}", error.info()) }
         })?;
         match event {
             Event::DocumentStart(_) => documents += 1,
@@ -197,6 +199,7 @@ mod tests {
         assert_eq!(flaw("[a]: 1\n"), "1:1: a key has to be a plain word");
         assert_eq!(flaw("a: &x [*x]\n"), "1:8: an alias to something that is not complete yet");
         assert!(flaw("a: [1\nb: 2\n").contains("not YAML: "));
+        assert!(flaw("a: { b: ${PORT} }\n").ends_with("(inside { } and [ ], ${NAME} has to be quoted)"));
         assert!(flaw(&"[".repeat(100)).contains("nested more than 32 levels deep"));
     }
 

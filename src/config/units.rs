@@ -51,7 +51,7 @@ pub fn show_size(bytes: u64) -> String {
 }
 
 fn show(value: u64, mut units: impl Iterator<Item = (&'static str, u64)>, zero: &str) -> String {
-    match units.find(|(_, size)| value > 0 && value % size == 0) {
+    match units.find(|(_, size)| value > 0 && value.is_multiple_of(*size)) {
         Some((name, size)) => format!("{}{name}", value / size),
         None => format!("{value}{zero}"),
     }
