@@ -173,7 +173,7 @@ impl MatrixTokens {
     /// 503 when the homeserver does not say or too many questions are open.
     pub async fn check(&self, token: &str, now: u64) -> Result<Arc<MatrixUser>, Refusal> {
         // A homeserver answers 500 to some of these, which would look as if it were down.
-        if token.len() > MAX_TOKEN || !token.bytes().all(|b| (0x21..=0x7e).contains(&b)) {
+        if token.is_empty() || token.len() > MAX_TOKEN || !token.bytes().all(|b| (0x21..=0x7e).contains(&b)) {
             return Err(unknown("a token that no homeserver issues"));
         }
         // The token itself is not kept in memory: its hash names it as well.

@@ -145,6 +145,12 @@ impl Ring {
         key.accepted_until.is_none_or(|until| now < until).then_some(&key.verify)
     }
 
+    /// Signs anything at all, as only a test may want to.
+    #[cfg(test)]
+    pub(in crate::policy) fn sign_anything(&self, message: &[u8]) -> Vec<u8> {
+        self.signing.as_ref().unwrap().sign(message).unwrap()
+    }
+
     /// The id of the key that signs.
     pub fn signing_kid(&self) -> Option<&str> {
         self.signing.as_ref().map(|signing| signing.kid.as_str())
