@@ -21,7 +21,7 @@ use super::authn::identity::{UserHash, UserHasher, table_key};
 use crate::config::AppService;
 use crate::error::{Challenge, Code, Refusal};
 use crate::model::UserId;
-use crate::model::matrix::{Unavailable, Whoami};
+use crate::model::matrix::Whoami;
 use crate::store::seal::sha256;
 
 /// How long an answer is kept.
@@ -32,6 +32,15 @@ const MAX_KEPT: u64 = 20_000;
 pub const MAX_OPEN: usize = 32;
 /// Longest token that a homeserver is asked about, bytes.
 const MAX_TOKEN: usize = 4096;
+
+/// The homeserver did not say: it is down, slow or spoke nonsense. Says nothing about the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Why, for the log.
+    pub reason: String,
+    /// Seconds after which asking again makes sense, if that is known.
+    pub retry_after: Option<u64>,
+}
 
 /// Who can say whose access token it is.
 #[async_trait]

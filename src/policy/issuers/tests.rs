@@ -363,3 +363,12 @@ fn keys_of_other_kinds_are_passed_over() {
     let many = json!({ "keys": vec![good; 65] }).to_string();
     assert!(jwks::parse(many.as_bytes(), &[Algorithm::Rs256]).unwrap_err().contains("65 keys"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in r#"\{"keys":\[\{("(kty|kid|alg|n|e|x|y|crv|use)":("(RSA|EC|P-256|[A-Za-z0-9_-]{0,8})"|1|null),?){0,6}\}\]\}"#,
+                                   bytes in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..64)) {
+        let _ = jwks::parse(text.as_bytes(), &[Algorithm::Rs256, Algorithm::Es256]);
+        proptest::prop_assert!(jwks::parse(&bytes, &[Algorithm::Rs256]).is_err());
+    }
+}

@@ -156,3 +156,15 @@ fn lives_of_tokens() {
     assert_eq!(url("https://edge.example"), "https://edge.example");
     assert_eq!(url("https://edge.example/tmcp"), "https://edge.example/tmcp");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_edge_looks_every_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let (edge, command) = (Arc::new(open(folder.path())), open(folder.path()));
+    let background = tokio::spawn(edge.clone().keep_fresh());
+    let kid = command.ensure_signing_key(NOW).unwrap().unwrap();
+    while edge.ring().signing_kid() != Some(kid.as_str()) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    background.abort();
+}
