@@ -22,7 +22,7 @@ use super::rate_limit::LimitKey;
 use crate::config::AppService;
 use crate::error::{Challenge, Code, Refusal};
 use crate::model::UserId;
-use crate::model::matrix::{Unavailable, Whoami};
+use crate::model::matrix::Whoami;
 use crate::store::seal::sha256;
 use crate::upstream::forward::Identity;
 use crate::upstream::homeserver::{self, WhoamiError};
@@ -35,6 +35,15 @@ const MAX_KEPT: u64 = 20_000;
 pub const MAX_OPEN: usize = 32;
 /// Longest token that a homeserver is asked about, bytes.
 const MAX_TOKEN: usize = 4096;
+
+/// The homeserver did not say: it is down, slow or spoke nonsense. Says nothing about the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Why, for the log.
+    pub reason: String,
+    /// Seconds after which asking again makes sense, if that is known.
+    pub retry_after: Option<u64>,
+}
 
 /// Who can say whose access token it is.
 #[async_trait]
@@ -189,7 +198,7 @@ impl MatrixTokens {
     /// 503 when the homeserver does not say or too many questions are open.
     pub async fn check(&self, token: &str, now: u64) -> Result<Arc<MatrixUser>, Refusal> {
         // A homeserver answers 500 to some of these, which would look as if it were down.
-        if token.len() > MAX_TOKEN || !token.bytes().all(|b| (0x21..=0x7e).contains(&b)) {
+        if token.is_empty() || token.len() > MAX_TOKEN || !token.bytes().all(|b| (0x21..=0x7e).contains(&b)) {
             return Err(unknown("a token that no homeserver issues"));
         }
         // The token itself is not kept in memory: its hash names it as well.

@@ -113,6 +113,17 @@ mod tests {
         assert_eq!(read(&["Bearer abc", "Bearer abc"]), Err(Some(Challenge::BearerInvalid)));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_taken_is_one_plain_token(value in "[ -~]{0,40}") {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&value).unwrap())]);
+            if let Ok(Credential::Bearer(token) | Credential::Basic(token)) = credential(&headers) {
+                proptest::prop_assert!(!token.is_empty() && !token.contains([' ', ',', ';', '"']));
+                proptest::prop_assert!(value.ends_with(token) || value.trim_end().ends_with(token));
+            }
+        }
+    }
+
     #[test]
     fn tep_tokens_are_told_from_matrix_ones() {
         assert!(looks_like_tep("tep.eyJ.e30.x") && looks_like_tep("eyJ.e30.x"));

@@ -28,6 +28,8 @@ pub mod verifier;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

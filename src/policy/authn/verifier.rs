@@ -101,7 +101,14 @@ impl Verifier {
         let token = bearer.strip_prefix("tep.").unwrap_or(bearer);
         if let Some(hit) = self.state.cache.get(token.as_bytes(), now) {
             let stamp = self.stamp();
-            return if hit.confirmed() == stamp { Ok(hit) } else { self.confirm_again(token, hit, stamp, now) };
+            if hit.confirmed() == stamp {
+                return Ok(hit);
+            }
+            match self.confirm_again(token, hit, stamp, now) {
+                // The key may have to be fetched first, which is what a new token gets.
+                Err(Fault::UnknownKey) => {}
+                outcome => return outcome,
+            }
         }
         // Apart and boxed, so that the future of a hit stays small.
         Box::pin(self.examine_anew(token, now)).await

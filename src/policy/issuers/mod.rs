@@ -6,6 +6,8 @@
 //! for 24 hours without a successful fetch, and after that callers are told to come back, not that their token is bad.
 
 mod jwks;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,7 +55,8 @@ pub struct Issuers {
 }
 
 impl Issuers {
-    /// These issuers. One that `previous` trusted in the same way keeps its keys and its state.
+    /// These issuers. One that `previous` trusted in the same way stays as it is; one that is trusted otherwise now, but
+    /// has the same keys, keeps those.
     pub fn new(
         trusted: &[Issuer],
         previous: &Issuers,
@@ -61,9 +64,19 @@ impl Issuers {
         clock: &Clock,
         generation: &Generation,
     ) -> Issuers {
-        let list = trusted.iter().map(|trust| match previous.list.iter().find(|old| old.trust == *trust) {
-            Some(kept) => kept.clone(),
-            None => Arc::new(TrustedIssuer::new(trust.clone(), egress.clone(), clock.clone(), generation.clone())),
+        let source = |trust: &Issuer| (trust.issuer.clone(), trust.jwks_url.clone(), trust.algorithms.clone());
+        let list = trusted.iter().map(|trust| {
+            let before = previous.list.iter().find(|old| source(&old.trust) == source(trust));
+            match before {
+                Some(kept) if kept.trust == *trust => kept.clone(),
+                _ => {
+                    let issuer = TrustedIssuer::new(trust.clone(), egress.clone(), clock.clone(), generation.clone());
+                    if let Some(old) = before {
+                        issuer.keys.store(old.keys.load_full());
+                    }
+                    Arc::new(issuer)
+                }
+            }
         });
         Issuers { list: list.collect() }
     }

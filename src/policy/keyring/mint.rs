@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use url::Url;
 
-use super::Keyring;
+use super::{Keyring, Signing};
 use crate::model::{MiniAppId, RoomId, ScopeSet, UserId};
 use crate::policy::authn::claims::TOKEN_TYPE;
 use crate::policy::authn::verifier::MAX_LIFETIME;
@@ -161,12 +161,17 @@ impl Keyring {
         };
         let header = Header { alg: "RS256", typ: "JWT", kid: &signing.kid };
         let message = format!("{}.{}", encode(&header)?, encode(&payload)?);
-        let mut signature = vec![0; signing.pair.public_modulus_len()];
-        signing
-            .pair
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)
-            .map_err(|_| MintError::Library)?;
+        let signature = signing.sign(message.as_bytes())?;
         Ok(format!("tep.{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+impl Signing {
+    /// The key's RS256 signature.
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, MintError> {
+        let mut signature = vec![0; self.pair.public_modulus_len()];
+        let signed = self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature);
+        signed.map(|()| signature).map_err(|_| MintError::Library)
     }
 }
 

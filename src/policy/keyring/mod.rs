@@ -12,6 +12,7 @@ mod tests;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -32,6 +33,8 @@ use crate::config::{Algorithm, Secret};
 use crate::store::keys::{KeyDocument, KeyFile, KeyFileError, KeyRecord, KeyState, Stamp};
 use crate::store::seal::{SealError, Sealer, sha256};
 
+/// How soon a running edge notices what a command did.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What a sealed private key is bound to, besides its key id.
 const PURPOSE: &str = "token signing key";
 
@@ -145,6 +148,12 @@ impl Ring {
         key.accepted_until.is_none_or(|until| now < until).then_some(&key.verify)
     }
 
+    /// Signs anything at all, as only a test may want to.
+    #[cfg(test)]
+    pub(in crate::policy) fn sign_anything(&self, message: &[u8]) -> Vec<u8> {
+        self.signing.as_ref().unwrap().sign(message).unwrap()
+    }
+
     /// The id of the key that signs.
     pub fn signing_kid(&self) -> Option<&str> {
         self.signing.as_ref().map(|signing| signing.kid.as_str())
@@ -179,6 +188,19 @@ impl Keyring {
             return Ok(false);
         }
         self.load().map(|()| true)
+    }
+
+    /// Calls [`Keyring::refresh`] every second; ends only by being dropped.
+    pub async fn keep_fresh(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let keyring = self.clone();
+            match tokio::task::spawn_blocking(move || keyring.refresh()).await {
+                Ok(Ok(false)) | Err(_) => {}
+                Ok(Ok(true)) => log::info!("key ring changed: {:?}", self.ring.load().keys),
+                Ok(Err(error)) => log::error!("key ring: {error}; the keys in memory stay in use"),
+            }
+        }
     }
 
     /// The keys of the moment.

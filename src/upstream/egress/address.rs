@@ -72,10 +72,18 @@ pub fn contains(net: &IpNet, address: IpAddr) -> bool {
     common >= u32::from(net.prefix)
 }
 
-/// Whether the address is one of this machine's own. Asks the kernel which source address it would use: for its own
-/// addresses that is the address itself. No packet is sent.
+/// Whether the address is one of this machine's own. No packet is sent.
 pub fn is_ours(address: IpAddr) -> bool {
-    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // Only an own address can be bound, except where the system lets anything be bound (as some load balancers have it
+    // do). There the kernel is asked which source it would use: for an interface's first address, that very address.
+    let binds = |address: IpAddr| UdpSocket::bind((address, 0)).is_ok();
+    let (any, nobodys): (IpAddr, IpAddr) = match address {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    };
+    if !binds(nobodys) {
+        return binds(address);
+    }
     let source = UdpSocket::bind((any, 0)).and_then(|socket| {
         socket.connect((address, 9))?;
         socket.local_addr()
