@@ -1,3 +1,7 @@
-//! One integration binary, a module per room.
+//! One integration binary, a module per theme.
 
 mod arrows;
+mod edge;
+mod headers;
+mod rows;
+mod wire;
