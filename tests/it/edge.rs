@@ -92,7 +92,7 @@ impl Setup {
         self
     }
 
-    /// Another upstream, with its whole file.
+    /// Another upstream, with its file but for the name; `{wallet}` stands for the sandbox wallet's address.
     pub fn upstream(mut self, name: &str, yaml: &str) -> Setup {
         self.upstreams.push((name.into(), yaml.into()));
         self
@@ -277,6 +277,7 @@ impl TestEdge {
             ),
         );
         for (name, yaml) in &setup.upstreams {
+            let yaml = yaml.replace("{wallet}", &sandbox.wallet.as_ref().unwrap().address().to_string());
             write(place, &format!("upstreams/{name}.yaml"), &format!("name: {name}\n{yaml}"));
         }
         let config = write(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tmcp_edge::model::rows::{Answer as Answered, Auth, Body, ROWS, Row, Verb};
 use tmcp_edge::model::{Operation, Scope};
 
-use crate::edge::{SERVER_NAME, TestEdge, shared};
+use crate::edge::{SERVER_NAME, shared};
 use crate::wire::{Answer, Request};
 
 /// A row's pattern with something in place of its parameters.
