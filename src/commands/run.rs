@@ -208,7 +208,12 @@ async fn look_after(edge: Arc<Edge>) {
     let issuers = async {
         loop {
             let snapshot = edge.snapshot();
-            let fresh = snapshot.policy.authn.verifier().issuers().keep_fresh();
+            let issuers = snapshot.policy.authn.verifier().issuers();
+            // With no issuers there is nothing to do until a revision brings some.
+            let fresh = async {
+                issuers.keep_fresh().await;
+                std::future::pending::<()>().await
+            };
             tokio::select! {
                 () = fresh => {}
                 () = edge.changed(snapshot.revision) => {}
