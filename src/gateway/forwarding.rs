@@ -165,10 +165,20 @@ impl Gateway {
         let request_id = passage.context.request_id;
         let unix = passage.context.unix.as_secs();
         let shape = Shape::of_path(session.req_header().uri.path());
+        let head = session.req_header().method == http::Method::HEAD;
         let mapper = move |held: HeldAnswer| {
-            let refusal = wallet::error_of_answer(pools::WALLET, held.header.status, &held.header.headers, &held.body);
+            let refusal = if head {
+                wallet::error_of_head(pools::WALLET, held.header.status)
+            } else {
+                wallet::error_of_answer(pools::WALLET, held.header.status, &held.header.headers, &held.body)
+            };
             let answer = response::refusal(&refusal, shape, request_id.as_str(), unix);
-            response::replace(held.header, answer)
+            let (mut header, body) = response::replace(held.header, answer);
+            if head {
+                // How long the body would be, only a GET can tell.
+                header.remove_header(&http::header::CONTENT_LENGTH);
+            }
+            (header, body)
         };
         body_swap::hold_answer(session, &way_back, ERROR_BODY_CAP, Box::new(mapper));
     }

@@ -1,3 +1,11 @@
-//! One integration binary, a module per room.
+//! One integration binary, a module per theme.
 
 mod arrows;
+mod bodies;
+mod edge;
+mod headers;
+mod paths;
+mod rows;
+mod smuggling;
+mod upstream;
+mod wire;
