@@ -1,3 +1,4 @@
 //! One integration binary, a module per room.
 
 mod arrows;
+mod life;
