@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 
 use crate::clock::{Clock, Tick};
 use crate::error::Code;
+use crate::metrics::UpstreamMetrics;
 use crate::model::rows::Class;
 use crate::policy::Trail;
 use crate::snapshot::Snapshot;
@@ -90,6 +91,8 @@ pub enum Progress {
 pub struct Forwarding {
     /// The upstream.
     pub backend: Arc<Backend>,
+    /// What is counted of it.
+    pub metrics: Arc<UpstreamMetrics>,
     /// Its address in use; another one at a second try.
     pub target: Target,
     /// The breaker's leave. `None` once the outcome has been told to it.

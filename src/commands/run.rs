@@ -5,15 +5,21 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures::FutureExt;
 
+use super::control::{self, EdgeControl};
 use super::load;
+use crate::admin::Admin;
+use crate::cache::ResponseCache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::live::Live;
+use crate::metrics::Reload;
 use crate::server::{Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
 use crate::snapshot::{Edge, Snapshot};
+use crate::telemetry::export::Exporter;
 use crate::telemetry::{AccessLog, Spans, Telemetry};
 
 /// How often what no longer matters is forgotten.
@@ -59,12 +65,13 @@ pub(super) fn start(
     let telemetry = Telemetry { metrics: live.metrics.clone(), log: log.clone(), spans: spans.clone() };
     let draining = lifecycle.clone();
     let edge = Arc::new(Edge::new(live, snapshot, move || draining.is_draining()));
-    let gateway = Gateway::new(edge.clone(), telemetry);
+    let cache = Arc::new(ArcSwap::from_pointee(response_cache(&config, &edge.live().clock)));
+    let gateway = Gateway::new(edge.clone(), telemetry, cache.clone());
 
     let server: Arc<OnceLock<Handle>> = Arc::default();
     let hooks = Hooks {
         started: Box::new({
-            let (edge, server) = (edge.clone(), server.clone());
+            let (edge, server, cache) = (edge.clone(), server.clone(), cache.clone());
             move |started: Started| {
                 let _ = server.set(started.handle.clone());
                 if let Some(collector) = &edge.snapshot().config.otlp {
@@ -74,10 +81,11 @@ pub(super) fn start(
                 }
                 edge.snapshot().upstreams.start(&started.runtime);
                 started.runtime.spawn(look_after(edge.clone()));
+                serve_admin(&started, edge.clone(), cache)?;
                 ready(&started)
             }
         }),
-        reload: reload_hook(path.to_owned(), edge, server),
+        reload: reload_hook(path.to_owned(), edge, server, cache),
         reopen_logs: Box::new({
             let log = log.clone();
             move || log.reopen()
@@ -101,12 +109,55 @@ pub(super) fn start(
     }
 }
 
+fn response_cache(config: &Config, clock: &Clock) -> ResponseCache {
+    ResponseCache::new(config.cache.response, config.cache.vary_by.clone(), clock.clone())
+}
+
+/// Serves the admin address until nothing more is accepted.
+fn serve_admin(started: &Started, edge: Arc<Edge>, cache: Arc<ArcSwap<ResponseCache>>) -> Result<(), String> {
+    let (clock, metrics) = (edge.live().clock.clone(), edge.live().metrics.clone());
+    metrics.reloaded(Reload::Ok, 1, clock.unix_secs());
+    let server = started.handle.clone();
+    let exporter = Exporter::new(metrics.clone(), clock.clone());
+    let exporter = exporter.refresh_with(control::refresh(edge.clone(), server.clone(), cache.clone()));
+    let control = EdgeControl {
+        edge,
+        cache,
+        listeners: started.addresses.iter().map(ToString::to_string).collect(),
+        started: clock.tick(),
+        server: server.clone(),
+    };
+    let admin = Admin::new(Arc::new(control), exporter, metrics, clock);
+    let listener = started.admin.try_clone().map_err(|error| format!("server.admin: {error}"))?;
+    started.runtime.spawn(async move {
+        let mut closing = server.lifecycle.closing();
+        let stop = async move {
+            // The sender lives as long as the process does.
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        let served = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => admin.serve(listener, stop).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            log::error!("server.admin: {error}");
+        }
+    });
+    Ok(())
+}
+
 /// Reads the config again and puts it in force, or says why not; the last good one then stays.
-fn reload_hook(path: PathBuf, edge: Arc<Edge>, server: Arc<OnceLock<Handle>>) -> crate::server::ReloadHook {
+fn reload_hook(
+    path: PathBuf,
+    edge: Arc<Edge>,
+    server: Arc<OnceLock<Handle>>,
+    cache: Arc<ArcSwap<ResponseCache>>,
+) -> crate::server::ReloadHook {
     Arc::new(move || {
-        let (path, edge, server) = (path.clone(), edge.clone(), server.clone());
+        let (path, edge, server, cache) = (path.clone(), edge.clone(), server.clone(), cache.clone());
         async move {
             let runtime = tokio::runtime::Handle::current();
+            let again = edge.clone();
             let replace = move || -> Result<Vec<PathBuf>, String> {
                 let config = load(&path)?;
                 config.require_for_run().map_err(|unmet| unmet.to_string())?;
@@ -118,9 +169,18 @@ fn reload_hook(path: PathBuf, edge: Arc<Edge>, server: Arc<OnceLock<Handle>>) ->
                 let files = config.files.clone();
                 edge.live().tokens.keyring.refresh().map_err(|error| error.to_string())?;
                 edge.replace(config, &runtime)?;
+                let config = edge.snapshot().config.clone();
+                if cache.load().size() != config.cache.response || cache.load().vary_by() != config.cache.vary_by {
+                    cache.store(Arc::new(response_cache(&config, &edge.live().clock)));
+                }
                 Ok(files)
             };
-            tokio::task::spawn_blocking(replace).await.map_err(|error| format!("the reload did not finish: {error}"))?
+            let (metrics, clock) = (again.live().metrics.clone(), again.live().clock.clone());
+            let done = tokio::task::spawn_blocking(replace).await;
+            let done = done.map_err(|error| format!("the reload did not finish: {error}")).and_then(|done| done);
+            let result = if done.is_ok() { Reload::Ok } else { Reload::Failed };
+            metrics.reloaded(result, again.snapshot().revision, clock.unix_secs());
+            done
         }
         .boxed()
     })

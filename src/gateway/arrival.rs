@@ -8,6 +8,7 @@ use pingora::proxy::Session;
 
 use super::body_swap::{self, WayBack};
 use super::exchange::SessionExchange;
+use super::cached::Cached;
 use super::{Gateway, Passage, client_addr, cors, strict};
 use crate::error::{Code, Refusal};
 use crate::metrics::Held;
@@ -112,6 +113,10 @@ impl Gateway {
                 Ok(Next::Answer(Answer::local(local)))
             }
             RouteAnswer::Upstream(_) => {
+                match self.ask_cache(session, passage, &permit).await {
+                    Cached::Hit(answer) => return Ok(Next::Answer(answer)),
+                    Cached::Fill(fill) => passage.fill = fill,
+                }
                 if let Some(body) = permit.take_body() {
                     passage.way_back = Some(replay(session, body)?);
                 }

@@ -11,6 +11,7 @@ use super::body_swap::{self, HeldAnswer, WayBack};
 use super::{Gateway, Passage};
 use crate::context::{Forwarding, Progress, RequestContext};
 use crate::error::{Code, Refusal};
+use crate::metrics::{PoolResult, UpstreamFailure};
 use crate::model::rows::{Auth, Class};
 use crate::policy::Permit;
 use crate::policy::authn::Caller;
@@ -33,7 +34,7 @@ impl Gateway {
         let now = self.edge.live().clock.tick();
         let index = context.trail.route.as_ref().map_or(usize::MAX, |(_, index)| *index);
         let way = context.snapshot.way(index).ok_or_else(|| Refusal::internal("the route has no upstream"))?;
-        let ticket = way.backend.admit(way.class, now)?;
+        let ticket = way.backend.admit(way.class, now).inspect_err(|_| way.metrics.failed(UpstreamFailure::BreakerOpen))?;
         let target = way.backend.pick(now, None)?;
         let head = session.req_header();
         let sent = head.uri.path_and_query().ok_or_else(|| Refusal::internal("the request has no path"))?;
@@ -42,6 +43,7 @@ impl Gateway {
         let path = way.template.render(sent, &params).map_err(|error| Refusal::internal(error.to_string()))?;
         context.progress = Progress::Forwarding(Forwarding {
             backend: way.backend.clone(),
+            metrics: way.metrics.clone(),
             target,
             ticket: Some(ticket),
             class: way.class,
@@ -68,13 +70,18 @@ impl Gateway {
             }
         }
         way.tries += 1;
+        way.metrics.tries.inc();
+        if way.tries > 1 {
+            way.metrics.retries.inc();
+        }
         way.tried = now;
         Ok(way.backend.peer(&way.target, way.upgrade))
     }
 
-    pub(super) fn connected(&self, context: &mut RequestContext, _reused: bool) {
+    pub(super) fn connected(&self, context: &mut RequestContext, reused: bool) {
         if let Progress::Forwarding(way) = &mut context.progress {
             way.connected = Some(self.edge.live().clock.tick());
+            way.metrics.connection(if reused { PoolResult::Reused } else { PoolResult::New });
         }
     }
 
@@ -117,6 +124,9 @@ impl Gateway {
                 && let Some(ticket) = way.ticket.take()
             {
                 ticket.settle(Ended::Status(head.status).outcome());
+                if head.status.is_server_error() {
+                    way.metrics.failed(UpstreamFailure::Status);
+                }
             }
         }
     }
@@ -133,6 +143,11 @@ impl Gateway {
         let Some((route, _)) = &passage.context.trail.route else { return Ok(()) };
         let manner = manner(route.auth);
         forward::response(head, manner);
+        if let Some(fill) = &mut passage.fill
+            && fill.head(head.status, &head.headers).is_err()
+        {
+            passage.fill = None;
+        }
         let mut facts = passage.facts();
         facts.keep_upstream_security = manner == Manner::Raw;
         response::decorate(head, &facts)?;
@@ -163,6 +178,10 @@ impl Gateway {
         let now = self.edge.live().clock.tick();
         if let Progress::Forwarding(way) = &mut context.progress {
             way.backend.connect_failed(&way.target, now);
+            way.metrics.failed(match backend::ended(&error) {
+                Ended::ConnectTimeout => UpstreamFailure::ConnectTimeout,
+                _ => UpstreamFailure::Connect,
+            });
             error.set_retry(way.tries <= way.backend.config().retries);
         }
         error
@@ -200,6 +219,11 @@ impl Gateway {
             upstream.push_str(way.backend.name());
             if let Some(ticket) = way.ticket.take() {
                 ticket.settle(ended.outcome());
+            }
+            match ended {
+                Ended::Timeout => way.metrics.failed(UpstreamFailure::Timeout),
+                Ended::Broken => way.metrics.failed(UpstreamFailure::Reset),
+                _ => {}
             }
         }
         let refusal = match (ended, error.etype()) {

@@ -10,6 +10,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `arrival` | framing, address, trace, permit: what happens to every request |
+//! | `cached` | answers from the response cache, and the way into it |
 //! | `exchange`, `body_swap` | reading a body whole, and serving it again |
 //! | `forwarding` | where to, with which headers, and what an upstream's trouble means |
 //! | `cors`, `client_addr`, `strict` | rules that need no more than a request's head |
@@ -17,6 +18,7 @@
 
 mod arrival;
 pub mod body_swap;
+mod cached;
 pub mod client_addr;
 mod cors;
 mod exchange;
@@ -25,8 +27,11 @@ mod observe;
 pub mod strict;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -34,6 +39,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
+use crate::cache::{FillGuard, ResponseCache};
 use crate::context::{Progress, RequestContext};
 use crate::error::Refusal;
 use crate::live::Reserved;
@@ -46,6 +52,7 @@ use body_swap::WayBack;
 pub struct Gateway {
     edge: Arc<Edge>,
     telemetry: Telemetry,
+    cache: Arc<ArcSwap<ResponseCache>>,
 }
 
 /// A request's context, and what only the gateway needs.
@@ -57,14 +64,16 @@ pub struct Passage {
     reserved: Option<Reserved>,
     /// Counts the request as under way, in all and for its address.
     counted: Option<arrival::Counted>,
+    /// Takes the answer into the cache.
+    fill: Option<FillGuard>,
     /// The origin that may read the answer.
     origin: Option<http::HeaderValue>,
 }
 
 impl Gateway {
     /// A gateway for `edge`.
-    pub fn new(edge: Arc<Edge>, telemetry: Telemetry) -> Self {
-        Gateway { edge, telemetry }
+    pub fn new(edge: Arc<Edge>, telemetry: Telemetry, cache: Arc<ArcSwap<ResponseCache>>) -> Self {
+        Gateway { edge, telemetry, cache }
     }
 
     /// Writes a refusal in the shape of its path, and remembers it for the log.
@@ -105,7 +114,7 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> Passage {
         let context = RequestContext::begin(self.edge.snapshot(), &self.edge.live().clock);
-        Passage { context, way_back: None, reserved: None, counted: None, origin: None }
+        Passage { context, way_back: None, reserved: None, counted: None, fill: None, origin: None }
     }
 
     /// None: Pingora's default adds a compression module that every answer would pass through.
@@ -169,6 +178,25 @@ impl ProxyHttp for Gateway {
         passage: &mut Passage,
     ) -> Result<()> {
         self.shape_answer(session, head, passage)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        passage: &mut Passage,
+    ) -> Result<Option<Duration>> {
+        if let Some(fill) = &mut passage.fill {
+            if let Some(piece) = body {
+                fill.body(piece);
+            }
+            if end_of_stream && let Some(fill) = passage.fill.take() {
+                // What may not be kept is no failure: the client has its answer.
+                let _ = fill.finish();
+            }
+        }
+        Ok(None)
     }
 
     fn fail_to_connect(
