@@ -149,8 +149,13 @@ async fn look_after(edge: Arc<Edge>) {
         loop {
             let snapshot = edge.snapshot();
             let fresh = snapshot.policy.authn.verifier().issuers().keep_fresh();
+            // Without issuers there is nothing to do until a reload brings some; `keep_fresh` is over at once then.
+            let never_over = async {
+                fresh.await;
+                std::future::pending::<()>().await;
+            };
             tokio::select! {
-                () = fresh => {}
+                () = never_over => {}
                 () = edge.changed(snapshot.revision) => {}
             }
         }
