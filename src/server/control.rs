@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::future::join_all;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::accept::Rules;
@@ -13,6 +15,7 @@ use super::counters::Counters;
 use super::guard::Guard;
 use super::lifecycle::{Lifecycle, Phase};
 use super::listeners::{Listener, to_hand_over};
+use super::notify::{State, notify};
 use super::reload::Reloads;
 use super::upgrade;
 
@@ -105,6 +108,8 @@ pub(super) struct Control {
     pub(super) upgrade_socket: Option<PathBuf>,
     /// Kept to hand over and dropped when nothing more is accepted; the accept loops have their own handles.
     pub(super) listeners: Arc<Vec<Listener>>,
+    /// The accept loops, which end by themselves once nothing more is accepted.
+    pub(super) accepting: Vec<JoinHandle<()>>,
 }
 
 impl Control {
@@ -113,7 +118,10 @@ impl Control {
         let notice = loop {
             match orders.next().await {
                 Order::Stop => return Ended::Fast,
-                Order::Drain => break (self.rules.load().drain / 10).min(LONGEST_NOTICE),
+                Order::Drain => {
+                    notify(State::Stopping);
+                    break (self.rules.load().drain / 10).min(LONGEST_NOTICE);
+                }
                 Order::HandOver => {
                     if self.hand_over().await {
                         break Duration::ZERO;
@@ -123,8 +131,8 @@ impl Control {
                 Order::ReopenLogs => (self.reopen_logs)(),
             }
         };
-        let listeners = std::mem::take(&mut self.listeners);
-        let mut draining = std::pin::pin!(self.drain(notice, listeners));
+        let (listeners, accepting) = (std::mem::take(&mut self.listeners), std::mem::take(&mut self.accepting));
+        let mut draining = std::pin::pin!(self.drain(notice, listeners, accepting));
         loop {
             tokio::select! {
                 ended = &mut draining => return ended,
@@ -162,13 +170,15 @@ impl Control {
     }
 
     /// Ends connections one by one, each after an answer that says so or while it waits for a request.
-    async fn drain(&self, notice: Duration, listeners: Arc<Vec<Listener>>) -> Ended {
+    async fn drain(&self, notice: Duration, listeners: Arc<Vec<Listener>>, accepting: Vec<JoinHandle<()>>) -> Ended {
         let deadline = Instant::now() + self.rules.load().drain;
         log::info!("draining {} connections", self.guard.open());
         self.lifecycle.enter(Phase::Draining);
         tokio::time::sleep(notice).await;
         self.lifecycle.enter(Phase::Closing);
         drop(listeners);
+        // Until they have ended, a connection may just have been accepted that is not counted yet.
+        join_all(accepting).await;
         // Whoever has a request on its way to an idle connection is answered; ending the connection now would cut it.
         let linger = ((deadline - Instant::now()) / 2).min(LONGEST_LINGER);
         if tokio::time::timeout(linger, self.guard.emptied()).await.is_err() {

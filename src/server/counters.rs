@@ -48,8 +48,12 @@ impl Counters {
     pub fn each(&self) -> [(&'static str, &'static str, u64); 10] {
         [
             ("connections_accepted_total", "Connections accepted.", self.accepted.get()),
-            ("connections_refused_total_cap", "Connections refused: too many in all.", self.refused_total.get()),
-            ("connections_refused_ip_cap", "Connections refused: too many of one address.", self.refused_per_ip.get()),
+            ("connections_refused_total", "Connections refused: too many in all.", self.refused_total.get()),
+            (
+                "connections_refused_per_ip_total",
+                "Connections refused: too many of one address.",
+                self.refused_per_ip.get(),
+            ),
             ("proxy_headers_bad_total", "Connections without a right PROXY header.", self.bad_proxy_header.get()),
             ("tls_handshakes_failed_total", "TLS handshakes that failed.", self.failed_handshakes.get()),
             ("header_timeouts_total", "Connections cut: header too slow.", self.header_timeouts.get()),

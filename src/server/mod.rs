@@ -6,7 +6,8 @@
 //! | `accept` | from an accepted socket to the gateway |
 //! | `guard`, `meter`, `framing` | caps and ages of connections; the time in which a header must be whole |
 //! | `conn`, `proxy_protocol`, `tls` | the layers of one connection |
-//! | `control`, `lifecycle`, `upgrade` | signals; where the process stands; handing over to a successor |
+//! | `control`, `lifecycle`, `notify` | signals; where the process stands; telling systemd |
+//! | `upgrade` | handing over to a successor |
 //! | `reload`, `fingerprint` | when the config is read again |
 //!
 //! [`serve`] is given a gateway and blocks until the process is to end.
@@ -22,6 +23,7 @@ mod guard;
 mod lifecycle;
 mod listeners;
 mod meter;
+mod notify;
 mod proxy_protocol;
 mod reload;
 mod run;

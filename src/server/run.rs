@@ -12,6 +12,7 @@ use pingora::protocols::http::v2::server::default_h2_options;
 use pingora::proxy::{HttpProxy, ProxyHttp, http_proxy};
 use pingora::server::configuration::ServerConf;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 use super::accept::{Endpoint, Front, Rules};
 use super::control::{Control, Ended, Orders, Signals};
@@ -20,6 +21,7 @@ use super::descriptors;
 use super::guard::Guard;
 use super::lifecycle::{Lifecycle, Phase};
 use super::listeners::{Inherited, Listener};
+use super::notify::{State, notify};
 use super::reload::{ReloadHook, Reloader, Reloads};
 use super::tls::Certificate;
 use super::upgrade::{self, Predecessor};
@@ -56,7 +58,8 @@ pub struct ServerSpec {
 /// What the server calls.
 pub struct Hooks {
     /// Once, when the listeners are there and before anything is accepted: start what runs beside the gateway on
-    /// [`Started::runtime`] and print addresses. May block. An error ends the start; a predecessor then serves on.
+    /// [`Started::runtime`] and print addresses. May block; a predecessor that hands over waits 30 s for it. An error
+    /// ends the start, and the predecessor serves on.
     pub started: Box<dyn FnOnce(Started) -> Result<(), String> + Send>,
     /// Reads the config again.
     pub reload: ReloadHook,
@@ -203,12 +206,13 @@ where
     if let Some(predecessor) = predecessor {
         predecessor.relieve()?;
     }
-    accept(&workers, &front, public, &spec.server, &certificates)?;
+    let accepting = accept(&workers, &front, public, &spec.server, &certificates)?;
     for certificate in certificates.iter().flatten() {
         aside.spawn(certificate.clone().follow(counters.clone()));
     }
     aside.spawn(reloader.run());
     spec.lifecycle.enter(Phase::Serving);
+    notify(State::Ready);
 
     let control = Control {
         lifecycle: spec.lifecycle.clone(),
@@ -219,6 +223,7 @@ where
         reopen_logs: hooks.reopen_logs,
         upgrade_socket: spec.server.upgrade_socket.clone(),
         listeners: Arc::new(listeners),
+        accepting,
     };
     let ended = aside.block_on(control.run(orders));
     match ended {
@@ -293,17 +298,18 @@ fn accept<G>(
     listeners: &[Listener],
     server: &config::Server,
     certificates: &[Option<Arc<Certificate>>],
-) -> Result<(), String>
+) -> Result<Vec<JoinHandle<()>>, String>
 where
     G: ProxyHttp + Send + Sync + 'static,
     G::CTX: Send + Sync,
 {
     let _inside = workers.enter();
-    for ((listener, listen), certificate) in listeners.iter().zip(&server.listen).zip(certificates) {
+    let each = listeners.iter().zip(&server.listen).zip(certificates);
+    each.map(|((listener, listen), certificate)| {
         let socket = listener.socket.try_clone().and_then(tokio::net::TcpListener::from_std);
         let socket = socket.map_err(|error| format!("{}: {error}", listener.address))?;
         let endpoint = Endpoint { certificate: certificate.clone(), proxy_protocol: listen.proxy_protocol };
-        workers.spawn(front.clone().listen(socket, endpoint));
-    }
-    Ok(())
+        Ok(workers.spawn(front.clone().listen(socket, endpoint)))
+    })
+    .collect()
 }

@@ -38,6 +38,7 @@ mod shard;
 mod tests;
 mod window;
 
+pub use bucket::TokenBucket;
 pub use buckets::{Buckets, Stats};
 pub use engine::{Charge, Engine, Outcome, Taken};
 pub use key::LimitKey;
@@ -45,3 +46,4 @@ pub use limiter::{Claim, Decision, Limiter};
 pub use policies::{Family, Policies, Policy, PolicyError, PolicyId};
 pub use report::{Report, window_text};
 pub use rule::{Rule, Standing, Wait};
+pub use window::SlidingWindow;

@@ -136,7 +136,12 @@ pub fn window_text(per: Duration) -> Cow<'static, str> {
 }
 
 /// Every number below 10,000, four digits each.
-static DIGITS: [u8; 40_000] = {
+static DIGITS: &str = match str::from_utf8(&DIGIT_BYTES) {
+    Ok(digits) => digits,
+    Err(_) => "",
+};
+
+static DIGIT_BYTES: [u8; 40_000] = {
     let mut digits = [b'0'; 40_000];
     let mut rest = digits.as_mut_slice();
     let mut number = 0_u16;
@@ -162,9 +167,11 @@ fn number(number: u64) -> HeaderValue {
         _ => 0,
     };
     let at = usize::try_from(number).unwrap_or(usize::MAX).saturating_mul(4);
-    let digits =
-        DIGITS.get(at.saturating_add(lead)..at.saturating_add(4)).and_then(|digits| str::from_utf8(digits).ok());
-    digits.map_or_else(|| HeaderValue::from(number), HeaderValue::from_static)
+    match DIGITS.get(at.saturating_add(lead)..at.saturating_add(4)) {
+        Some(digits) => HeaderValue::from_static(digits),
+        // The integer conversion would do, with two allocations where a copy of the digits takes one.
+        None => HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or_else(|_| HeaderValue::from(number)),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The other direction: what the homeserver sends to the edge, its application service.
 //!
 //! Nothing is pushed unless told: `POST /_sandbox/push` with `{"events": […]}` sends one transaction and answers what
-//! the edge answered, so that a test sees both sides of it.
+//! the edge answered, so that a test sees both sides of it. A sandbox that was started alone is told where the edge is
+//! by `"edge": "http://…"` in the first of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,7 +54,7 @@ impl Edge {
     }
 }
 
-/// POST /_sandbox/push `{"events": […], "ephemeral"?, "txn_id"?}`
+/// POST /_sandbox/push `{"events": […], "ephemeral"?, "txn_id"?, "edge"?}`
 pub async fn push(State(homeserver): State<Homeserver>, body: Bytes) -> Result<Json<Value>, MatrixError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -62,10 +63,15 @@ pub async fn push(State(homeserver): State<Homeserver>, body: Bytes) -> Result<J
         ephemeral: Option<Vec<Value>>,
         /// A repetition is sent under the id of the first try.
         txn_id: Option<String>,
+        /// Where the edge is from now on.
+        edge: Option<String>,
     }
     let push: Push = serde_json::from_slice(&body)
         .map_err(|error| matrix_error(StatusCode::BAD_REQUEST, "M_BAD_JSON", &error.to_string()))?;
     let edge = homeserver.edge();
+    if let Some(url) = &push.edge {
+        edge.at(url);
+    }
     let base = edge.url("/_matrix/app/v1/transactions/")?;
     let txn_id = push.txn_id.unwrap_or_else(|| edge.next_txn.fetch_add(1, Ordering::Relaxed).to_string());
     let mut transaction = json!({"events": push.events});

@@ -27,7 +27,7 @@ fn thirty_and_ten_let_forty_through_and_then_one_every_two_seconds() {
 fn a_rate_that_is_no_whole_number_of_nanoseconds_does_not_drift() {
     let bench = Bench::new(&[("default", limit(7, 0))]);
     let mut admitted = bench.drain("default", user(1)).0;
-    for _ in 0..7_000_000 / 7 {
+    for _ in 0..100_000 {
         bench.hand.advance(Duration::from_nanos(61_234_567));
         admitted += u32::from(matches!(bench.take("default", user(1)), Decision::Admitted(_)));
     }

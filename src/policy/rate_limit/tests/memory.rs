@@ -60,12 +60,12 @@ fn a_flood_of_new_keys_forgets_nobody_in_deficit() {
             bench.drain("default", user(number));
             bench.drain("wallet_resolution", user(number));
         }
-        for number in 1_000..60_000 {
+        for number in 1_000..31_000 {
             bench.take(flooded, user(number));
         }
         let stats = bench.buckets.stats();
         assert!(stats.live <= most, "{stats:?}");
-        assert!(stats.evicted > 40_000, "{stats:?}");
+        assert!(stats.evicted > 15_000, "{stats:?}");
         for number in 0..100 {
             assert_eq!(bench.drain("default", user(number)).0, 0, "forgotten in a flood on {flooded}");
             assert_eq!(bench.drain("wallet_resolution", user(number)).0, 0, "forgotten in a flood on {flooded}");
