@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 use smallvec::SmallVec;
 
@@ -10,9 +11,41 @@ use super::text::{hex4, unescape};
 use super::tree::{Kind, Node};
 use super::{MAX_DEPTH, MAX_NUMBER, MAX_VALUES};
 
-/// Up to so many names of an object are compared one by one, more are looked up by hash. The hasher is the standard
-/// library's, keyed at random per set: nobody can prepare names that collide.
+/// Up to so many names of an object are compared one by one; of more, hashes are looked up first.
 const COMPARED_ONE_BY_ONE: usize = 16;
+
+/// The hashes of an object's names. They are made by the standard library's keyed hasher with a key of their own, so
+/// that nobody can prepare names that collide; here they are only stored. A hash that stands here already is a reason to
+/// compare the names themselves, which happens once: it is a double, then, and the end of the scan.
+#[derive(Default)]
+struct Hashes {
+    keyed: RandomState,
+    known: HashSet<u64, BuildHasherDefault<AsItIs>>,
+}
+
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Hashes {
+    /// False when such a hash is known already.
+    fn insert(&mut self, name: &str) -> bool {
+        self.known.insert(self.keyed.hash_one(name))
+    }
+}
 
 /// Checks `bytes`, and with `INDEX` returns the nodes in the order of the text.
 pub(super) fn scan<const INDEX: bool>(bytes: &[u8]) -> Result<(&str, Vec<Node>), Fault> {
@@ -44,23 +77,23 @@ struct Scanner<'a, const INDEX: bool> {
     nodes: Vec<Node>,
     /// Values and names so far.
     values: usize,
-    frames: SmallVec<[Frame<'a>; 8]>,
-    /// Names of all open objects that are still compared one by one; each frame knows where its own begin.
+    frames: SmallVec<[Frame; 8]>,
+    /// The names of all open objects; each frame knows where its own begin.
     names: SmallVec<[Name; 32]>,
 }
 
 /// An open array or object.
-struct Frame<'a> {
+struct Frame {
     /// Its node.
     node: usize,
     /// Values that it holds and that are complete.
     count: u32,
-    holds: Holds<'a>,
+    holds: Holds,
 }
 
-enum Holds<'a> {
+enum Holds {
     Elements,
-    Members { names_from: usize, current: Option<Name>, many: Option<HashSet<Cow<'a, str>>> },
+    Members { names_from: usize, current: Option<Name>, hashes: Option<Box<Hashes>> },
 }
 
 /// A string literal's inside.
@@ -73,7 +106,7 @@ struct Name {
 
 type Step = Result<(), Problem>;
 
-impl<'a, const INDEX: bool> Scanner<'a, INDEX> {
+impl<const INDEX: bool> Scanner<'_, INDEX> {
     fn run(&mut self) -> Step {
         self.white_space();
         loop {
@@ -116,7 +149,7 @@ impl<'a, const INDEX: bool> Scanner<'a, INDEX> {
                     return self.complete(name.start, name.end, Kind::String, name.escaped);
                 }
                 Some(b'{') => {
-                    let holds = Holds::Members { names_from: self.names.len(), current: None, many: None };
+                    let holds = Holds::Members { names_from: self.names.len(), current: None, hashes: None };
                     self.open(Kind::Object, holds)?;
                     if self.bytes.get(self.at) == Some(&b'}') {
                         self.close();
@@ -172,7 +205,7 @@ impl<'a, const INDEX: bool> Scanner<'a, INDEX> {
         Ok(())
     }
 
-    fn open(&mut self, kind: Kind, holds: Holds<'a>) -> Step {
+    fn open(&mut self, kind: Kind, holds: Holds) -> Step {
         if self.frames.len() == MAX_DEPTH {
             return Err(fault::DEPTH);
         }
@@ -228,24 +261,23 @@ impl<'a, const INDEX: bool> Scanner<'a, INDEX> {
     /// Remembers a name of the innermost object; false when it stood there before.
     fn is_new(&mut self, name: Name) -> bool {
         let text = self.text;
-        let Some(Frame { holds: Holds::Members { names_from, current, many }, .. }) = self.frames.last_mut() else {
+        let Some(Frame { holds: Holds::Members { names_from, current, hashes }, .. }) = self.frames.last_mut() else {
             return true;
         };
         *current = Some(name);
-        if let Some(many) = many {
-            return many.insert(text_of(text, name));
-        }
         let known = self.names.get(*names_from..).unwrap_or_default();
-        if known.iter().any(|other| same(text, *other, name)) {
+        if hashes.is_none() && known.len() == COMPARED_ONE_BY_ONE {
+            let mut all = Box::<Hashes>::default();
+            for name in known {
+                all.insert(&text_of(text, *name));
+            }
+            *hashes = Some(all);
+        }
+        let suspect = hashes.as_mut().is_none_or(|hashes| !hashes.insert(&text_of(text, name)));
+        if suspect && known.iter().any(|other| same(text, *other, name)) {
             return false;
         }
-        if known.len() < COMPARED_ONE_BY_ONE {
-            self.names.push(name);
-        } else {
-            let all = known.iter().copied().chain([name]);
-            *many = Some(all.map(|name| text_of(text, name)).collect());
-            self.names.truncate(*names_from);
-        }
+        self.names.push(name);
         true
     }
 
