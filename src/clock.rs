@@ -77,6 +77,22 @@ impl Clock {
     }
 }
 
+/// RFC 3339 in UTC with whole seconds, such as `2025-12-20T01:15:00Z`; from seconds since the Unix epoch.
+pub fn rfc3339(unix_secs: u64) -> String {
+    let (days, second_of_day) = (unix_secs / 86_400, unix_secs % 86_400);
+    // Days to a date in the proleptic Gregorian calendar, by eras of 400 years that start on 1 March.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second_of_day / 3_600, second_of_day / 60 % 60, second_of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// The hand that moves a manual [`Clock`].
 #[derive(Clone, Debug)]
 pub struct ManualClock {
@@ -87,5 +103,22 @@ impl ManualClock {
     /// Moves both monotonic and wall time forward.
     pub fn advance(&self, by: Duration) {
         self.nanos.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        for (unix, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_766_193_300, "2025-12-20T01:15:00Z"),
+            (4_102_444_799, "2099-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(unix), text);
+        }
     }
 }

@@ -1,1 +1,122 @@
-//! What one request carries.
+//! What one request carries from its first byte to its log line.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+
+use crate::clock::{Clock, Tick};
+use crate::error::Code;
+use crate::model::rows::Class;
+use crate::policy::Trail;
+use crate::snapshot::Snapshot;
+use crate::telemetry::outcome::CacheStatus;
+use crate::telemetry::trace::{RequestId, TraceContext};
+use crate::upstream::breaker::Ticket;
+use crate::upstream::forward::Trace;
+use crate::upstream::{Backend, Target};
+
+/// What one request carries.
+pub struct RequestContext {
+    /// The config revision that this request is served under, from start to end.
+    pub snapshot: Arc<Snapshot>,
+    /// When it arrived, monotonic.
+    pub started: Tick,
+    /// When it arrived, since the Unix epoch.
+    pub unix: Duration,
+    /// Its id.
+    pub request_id: RequestId,
+    /// Its trace.
+    pub trace: TraceContext,
+    /// The client's address, once it has been derived.
+    pub client: Option<IpAddr>,
+    /// Whether the peer is a proxy that we trust.
+    pub via_trusted_proxy: bool,
+    /// What the policy found out.
+    pub trail: Trail,
+    /// How far it has got.
+    pub progress: Progress,
+    /// When the checks before the body were through.
+    pub admitted: Option<Tick>,
+    /// What the response cache said.
+    pub cache: Option<CacheStatus>,
+    /// The refusal that was written, if one was.
+    pub refused: Option<Refused>,
+}
+
+impl RequestContext {
+    /// A request that has just arrived.
+    pub fn begin(snapshot: Arc<Snapshot>, clock: &Clock) -> RequestContext {
+        RequestContext {
+            snapshot,
+            started: clock.tick(),
+            unix: clock.unix(),
+            request_id: RequestId::new(),
+            trace: TraceContext::new(false),
+            client: None,
+            via_trusted_proxy: false,
+            trail: Trail::default(),
+            progress: Progress::Arrived,
+            admitted: None,
+            cache: None,
+            refused: None,
+        }
+    }
+
+    /// The request's ids, in the form that upstreams are told.
+    pub fn upstream_trace(&self) -> Trace {
+        Trace {
+            request_id: self.request_id.header(),
+            trace_id: self.trace.id.header(),
+            traceparent: self.trace.own.header(),
+        }
+    }
+}
+
+/// How far a request has got.
+#[derive(Default)]
+pub enum Progress {
+    /// Nothing is decided yet.
+    #[default]
+    Arrived,
+    /// The edge has written the answer.
+    Answered,
+    /// It is on its way to an upstream.
+    Forwarding(Forwarding),
+}
+
+/// A request on its way to an upstream.
+pub struct Forwarding {
+    /// The upstream.
+    pub backend: Arc<Backend>,
+    /// Its address in use; another one at a second try.
+    pub target: Target,
+    /// The breaker's leave. `None` once the outcome has been told to it.
+    pub ticket: Option<Ticket>,
+    /// What the breaker counts this with.
+    pub class: Class,
+    /// Path and query to send.
+    pub path: PathAndQuery,
+    /// Whether the client asks for another protocol (WebSocket).
+    pub upgrade: bool,
+    /// Whether sending it twice is the same as sending it once.
+    pub repeatable: bool,
+    /// Tries so far.
+    pub tries: u32,
+    /// When the latest try began.
+    pub tried: Tick,
+    /// When the latest try had its connection.
+    pub connected: Option<Tick>,
+    /// When the upstream's header was there.
+    pub answered: Option<Tick>,
+}
+
+/// The refusal that was written.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Its code.
+    pub code: Code,
+    /// What only the log may say.
+    pub inside: Option<String>,
+}

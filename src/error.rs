@@ -20,6 +20,14 @@ macro_rules! codes {
             /// Every code.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
 
+            /// The codes as they stand in answers, in the order of [`Code::index`].
+            pub const NAMES: &'static [&'static str] = &[$($text,)*];
+
+            /// A dense number for tables.
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+
             /// The code as it stands in an answer.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $text,)* }
@@ -139,6 +147,7 @@ pub struct Refusal(Box<Parts>);
 #[derive(Debug)]
 struct Parts {
     code: Code,
+    foreign: Option<(String, StatusCode)>,
     message: Cow<'static, str>,
     inside: Option<String>,
     details: Option<Value>,
@@ -154,6 +163,7 @@ impl Refusal {
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Refusal(Box::new(Parts {
             code,
+            foreign: None,
             message: message.into(),
             inside: None,
             details: None,
@@ -169,6 +179,17 @@ impl Refusal {
     pub fn internal(inside: impl Into<String>) -> Self {
         Refusal::new(Code::InternalError, "The request could not be handled. The failure has been logged.")
             .inside(inside)
+    }
+
+    /// A refusal in an upstream's own words, with a code that the table does not list and the upstream's own 4xx
+    /// (protocol section 9). [`Refusal::code`] is then [`Code::UpstreamError`]; what goes out is
+    /// [`Refusal::code_text`] and [`Refusal::status`].
+    pub fn foreign(code: impl Into<String>, status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        let mut refusal = Refusal::new(Code::UpstreamError, message);
+        if status.is_client_error() {
+            refusal.0.foreign = Some((code.into(), status));
+        }
+        refusal
     }
 
     /// Adds what only the log may say.
@@ -218,6 +239,16 @@ impl Refusal {
         self.0.code
     }
 
+    /// The code as it stands in the answer.
+    pub fn code_text(&self) -> &str {
+        self.0.foreign.as_ref().map_or(self.0.code.as_str(), |(code, _)| code)
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        self.0.foreign.as_ref().map_or(self.0.code.status(), |(_, status)| *status)
+    }
+
     /// The message for the caller.
     pub fn message(&self) -> &str {
         &self.0.message
@@ -261,7 +292,7 @@ impl Refusal {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.0.code.as_str(), self.0.message)?;
+        write!(f, "{}: {}", self.code_text(), self.0.message)?;
         match &self.0.inside {
             Some(inside) => write!(f, " ({inside})"),
             None => Ok(()),
@@ -281,5 +312,13 @@ mod tests {
             assert_eq!(Code::parse(code.as_str()), Some(*code));
             assert!(code.status().is_client_error() || code.status().is_server_error());
         }
+    }
+
+    #[test]
+    fn a_foreign_code_keeps_its_text_and_status() {
+        let refusal = Refusal::foreign("CARD_EXPIRED", StatusCode::CONFLICT, "The card has expired.");
+        assert_eq!((refusal.code_text(), refusal.status()), ("CARD_EXPIRED", StatusCode::CONFLICT));
+        let refusal = Refusal::foreign("OOPS", StatusCode::INTERNAL_SERVER_ERROR, "Only a 4xx may be foreign.");
+        assert_eq!((refusal.code_text(), refusal.status()), ("UPSTREAM_ERROR", StatusCode::BAD_GATEWAY));
     }
 }

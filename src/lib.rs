@@ -24,17 +24,19 @@
 //! | [`context`], [`response`], [`cache`], [`telemetry`], [`admin`] | what one request carries, is told, is remembered by, leaves behind |
 //! | [`gateway`] | Pingora's phases in execution order |
 //! | [`server`] | listeners, TLS, connection guard, reload, upgrade, drain |
+//! | [`commands`] | what the command line does |
 //! | [`sandbox`] | a wallet, a homeserver and a mini-app to develop against |
 //!
 //! # Who may import whom
 //!
 //! model, clock, metrics ← error, config ← store ← upstream ← policy ← operations ← snapshot, live ← context,
-//! response, cache, telemetry, admin ← gateway ← server ← main; sandbox uses model alone. A test reads every
+//! response, cache, telemetry, admin ← gateway ← server ← commands ← main; sandbox uses model alone. A test reads every
 //! `use crate::` and fails on an arrow that is not allowed.
 
 pub mod admin;
 pub mod cache;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod context;
 pub mod error;

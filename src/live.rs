@@ -1,1 +1,176 @@
-//! What outlives a config revision.
+//! What outlives a config revision: counters, buckets, verified tokens, cached answers, keys.
+//!
+//! A snapshot is thrown away at a reload; what callers have used up, what has been verified and what is being counted
+//! is not. Each thing here is kept as long as its own part of the config stays the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use url::{Host, Url};
+
+use crate::clock::Clock;
+use crate::config::{Config, Store};
+use crate::error::Code;
+use crate::metrics::Metrics;
+use crate::operations::resolve::{self, Resolved};
+use crate::policy::authn::cache::TokenCache;
+use crate::policy::authn::{Generation, Revocations, VerifierState};
+use crate::policy::guard::Peers;
+use crate::policy::keyring::Keyring;
+use crate::policy::rate_limit::Buckets;
+use crate::upstream::egress::{Egress, EgressPolicy};
+
+/// State that a reload hands on.
+#[derive(Clone)]
+pub struct Live {
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Limit buckets.
+    pub buckets: Arc<Buckets>,
+    /// What is known of addresses.
+    pub peers: Arc<Peers>,
+    /// Keys, verified tokens, revocations.
+    pub tokens: VerifierState,
+    /// The client for URLs that others gave us.
+    pub egress: Arc<Egress>,
+    /// Wallets that were resolved.
+    pub resolved: Arc<Resolved>,
+    /// Room for request bodies.
+    pub bodies: Arc<ByteBudget>,
+}
+
+impl Live {
+    /// The state of a process that starts with `config`: keys from its store, everything else empty. Makes the first
+    /// signing key when there is none.
+    pub fn open(config: &Config, clock: Clock) -> Result<Live, String> {
+        let Store::Embedded { path } = &config.store;
+        let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set")?;
+        let generation = Generation::default();
+        let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;
+        keyring.ensure_signing_key(clock.unix_secs()).map_err(|error| error.to_string())?;
+        let metrics = Metrics::new(Code::NAMES).map_err(|error| error.to_string())?;
+        let revocations = Revocations::new(generation.clone());
+        Ok(Live {
+            metrics: Arc::new(metrics),
+            buckets: Arc::new(Buckets::new(config.cache.rate_limit.max_size)),
+            peers: Arc::new(Peers::new()),
+            tokens: VerifierState {
+                generation,
+                keyring: Arc::new(keyring),
+                revocations: Arc::new(revocations),
+                cache: Arc::new(TokenCache::new(config.cache.auth)),
+            },
+            egress: Arc::new(Egress::new(egress_policy(config)).map_err(|error| error.to_string())?),
+            resolved: resolve::cache(),
+            bodies: Arc::new(ByteBudget::new(config.server.limits.buffered_bodies)),
+            clock,
+        })
+    }
+
+    /// Puts the parts of `config` into force that bound this state rather than derive anything from it.
+    pub fn apply(&self, config: &Config) {
+        self.buckets.set_max_bytes(config.cache.rate_limit.max_size);
+        self.bodies.set_limit(config.server.limits.buffered_bodies);
+    }
+
+    /// Forgets what no longer matters; to be called every few seconds.
+    pub fn sweep(&self) {
+        let now = self.clock.tick();
+        self.buckets.sweep(now);
+        self.peers.sweep(now);
+        self.tokens.revocations.sweep(self.clock.unix_secs());
+    }
+}
+
+/// Loopback may be called when the config itself names a URL there: a developer's issuer. Nothing else that is not global.
+fn egress_policy(config: &Config) -> EgressPolicy {
+    let is_loopback = |url: &Url| match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    if config.tokens.issuers.iter().any(|issuer| is_loopback(&issuer.jwks_url)) {
+        EgressPolicy::with_loopback()
+    } else {
+        EgressPolicy::strict()
+    }
+}
+
+/// Bytes that may be held in memory for something, over all requests.
+#[derive(Debug)]
+pub struct ByteBudget {
+    used: Arc<AtomicUsize>,
+    limit: AtomicUsize,
+}
+
+/// A share of a [`ByteBudget`], given back when dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    used: Arc<AtomicUsize>,
+    limit: usize,
+    bytes: usize,
+}
+
+impl ByteBudget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        ByteBudget { used: Arc::default(), limit: AtomicUsize::new(limit) }
+    }
+
+    /// Changes the limit; what is reserved stays reserved.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Bytes reserved now.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Takes a share; `None` when there is not enough left.
+    pub fn reserve(&self, bytes: usize) -> Option<Reserved> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let mut share = Reserved { used: self.used.clone(), limit, bytes: 0 };
+        share.grow_to(bytes).then_some(share)
+    }
+}
+
+impl Reserved {
+    /// Enlarges the share to `bytes`; false, and unchanged, when there is not enough left.
+    pub fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let fits = |used: usize| used.checked_add(more).filter(|total| *total <= self.limit || more == 0);
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        if taken {
+            self.bytes += more;
+        }
+        taken
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_never_exceeded_and_given_back() {
+        let budget = ByteBudget::new(100);
+        let mut first = budget.reserve(60).unwrap();
+        assert!(budget.reserve(41).is_none());
+        assert!(!first.grow_to(101));
+        assert!(first.grow_to(100));
+        assert_eq!(budget.used(), 100);
+        assert!(budget.reserve(0).is_some(), "a request without a body needs no room");
+        drop(first);
+        assert_eq!(budget.used(), 0);
+    }
+}

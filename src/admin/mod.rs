@@ -1,1 +1,95 @@
-//! Health, readiness, metrics and the admin API, on the admin address only.
+//! The admin address: health, readiness, metrics, and what an operator asks of a running edge.
+//!
+//! It has a listener of its own, on the loopback interface unless the config says otherwise, and knows the edge through
+//! [`Control`] alone. A guard stands in front of every route:
+//!
+//! - the `Host` has to be an address, a loopback name or one that the config lists, so that a page that has its own
+//!   name resolve to 127.0.0.1 cannot read the admin API from an operator's browser;
+//! - what changes something takes a bearer token, which such a page cannot add, and leaves an audit line;
+//! - off loopback everything takes a token except the two probes, which then say nothing but yes or no: load balancers
+//!   and orchestrators cannot be given one.
+
+mod api;
+mod control;
+mod guard;
+mod listener;
+mod page;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, post};
+use tokio::net::TcpListener;
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::telemetry::export::Exporter;
+
+use listener::{Bounded, Peer};
+
+pub use control::{AddressStatus, BreakerStatus, CacheUsage, Control, LastReload, RouteLine, Status, UpstreamStatus};
+
+/// Largest request body, bytes.
+const BODY: usize = 16 * 1024;
+
+/// What the admin address serves from. Cloning shares it.
+#[derive(Clone)]
+pub struct Admin {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    control: Arc<dyn Control>,
+    exporter: Exporter,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    /// The policy of the page, with the hash of its style sheet.
+    page_policy: String,
+}
+
+impl Admin {
+    /// The admin address of the edge behind `control`.
+    pub fn new(control: Arc<dyn Control>, exporter: Exporter, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        let page_policy = page::policy();
+        Admin { inner: Arc::new(Inner { control, exporter, metrics, clock, page_policy }) }
+    }
+
+    /// Serves on `listener` until `stop` is over, then lets requests under way end.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let service = self.router().into_make_service_with_connect_info::<Peer>();
+        axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stop).await
+    }
+
+    fn router(self) -> Router {
+        Router::new()
+            .route("/", get(page::page))
+            .route("/healthz", get(api::health))
+            .route("/readyz", get(api::ready))
+            .route("/metrics", get(api::metrics))
+            .route("/api/v1/status", get(api::status))
+            .route("/api/v1/routes", get(api::routes))
+            .route("/api/v1/upstreams", get(api::upstreams))
+            .route("/api/v1/breakers", get(api::breakers))
+            .route("/api/v1/reload", post(api::reload))
+            .route("/api/v1/cache", get(api::caches).merge(delete(api::purge_by_query)))
+            .route("/api/v1/cache/purge", post(api::purge_by_body))
+            .fallback(api::not_found)
+            .method_not_allowed_fallback(api::method_not_allowed)
+            .layer(DefaultBodyLimit::max(BODY))
+            .layer(from_fn_with_state(self.clone(), guard::guard))
+            .with_state(self)
+    }
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Admin")
+    }
+}
+
+#[cfg(test)]
+mod tests;

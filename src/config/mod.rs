@@ -1,7 +1,46 @@
 //! Text → typed, checked values with their place in the file. Opens the files that the config names, nothing else.
+//!
+//! A config is read in one pass that does not stop at a fault: [`load`] answers with a [`Config`] that is known to make
+//! sense as a whole, or with every [`Problem`] there is, each with file, line, key path and what was expected.
+//!
+//! | file | |
+//! |---|---|
+//! | `tree` | YAML text → nodes with places, within bounds |
+//! | `reader`, `map` | nodes → typed values; complaints; unknown keys |
+//! | `outside`, `opener` | `${NAME}`, `*_file`, and how files are reached |
+//! | `units`, `net`, `pattern` | durations and sizes, address ranges, path patterns |
+//! | `load` | the main file; what needs more than one section |
+//! | the rest | a section each, by its name |
+//! | `explain` | every key with its meaning and default |
 
+mod appservice;
+mod endpoints;
+mod explain;
+mod limits;
+mod load;
+mod map;
+mod miniapps;
+pub mod net;
+mod opener;
+mod outside;
+pub mod pattern;
+mod problem;
+mod reader;
 pub mod secret;
+mod server;
+mod tokens;
+mod tree;
 pub mod types;
+pub mod units;
+mod upstream;
+mod validation;
 
+#[cfg(test)]
+mod tests;
+
+pub use explain::explain;
+pub use load::{load, parse_str};
+pub use opener::{Disk, InMemory, Opener};
+pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use types::*;

@@ -53,8 +53,10 @@ pub struct Config {
     pub log: Log,
     /// OTLP collector (HTTP, protobuf) to send spans to.
     pub otlp: Option<Url>,
-    /// Every file that was read, for watching.
+    /// Every file that was read, for watching, and the folder of upstreams.
     pub files: Vec<PathBuf>,
+    /// What `check` lets pass and `run` does not, see [`Config::require_for_run`].
+    pub unmet: super::Problems,
 }
 
 /// Listeners, caps and time-outs.
@@ -321,7 +323,7 @@ pub struct CacheSize {
 }
 
 /// The Application Service registration (brief 5.2).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppService {
     /// `id`.
     pub id: String,

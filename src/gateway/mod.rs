@@ -1,1 +1,210 @@
-//! The phases of a request in execution order.
+//! The phases of a request in execution order, each a few lines that call a room.
+//!
+//! ```text
+//! request_filter → (answered) | upstream_peer → upstream_request_filter → upstream_response_filter → response_filter → logging
+//! ```
+//!
+//! Refusals are answered here and end with `Ok(true)`, so that the connection lives on; only trouble with an upstream
+//! or with the socket takes Pingora's error road (`fail_to_connect`, `error_while_proxy`, `fail_to_proxy`).
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `arrival` | framing, address, trace, permit: what happens to every request |
+//! | `exchange`, `body_swap` | reading a body whole, and serving it again |
+//! | `forwarding` | where to, with which headers, and what an upstream's trouble means |
+//! | `cors`, `client_addr`, `strict` | rules that need no more than a request's head |
+//! | `observe` | the log line, the counters, the span |
+
+mod arrival;
+pub mod body_swap;
+pub mod client_addr;
+mod cors;
+mod exchange;
+mod forwarding;
+mod observe;
+pub mod strict;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, Result};
+
+use crate::context::{Progress, RequestContext};
+use crate::error::Refusal;
+use crate::live::Reserved;
+use crate::response::{self, Shape};
+use crate::snapshot::Edge;
+use crate::telemetry::Telemetry;
+use body_swap::WayBack;
+
+/// The edge as Pingora drives it.
+pub struct Gateway {
+    edge: Arc<Edge>,
+    telemetry: Telemetry,
+}
+
+/// A request's context, and what only the gateway needs.
+pub struct Passage {
+    context: RequestContext,
+    /// The way back for a session that was swapped.
+    way_back: Option<WayBack>,
+    /// The body's share of the budget, held until the request is over.
+    reserved: Option<Reserved>,
+    /// Counts the request as under way, in all and for its address.
+    counted: Option<arrival::Counted>,
+    /// The origin that may read the answer.
+    origin: Option<http::HeaderValue>,
+}
+
+impl Gateway {
+    /// A gateway for `edge`.
+    pub fn new(edge: Arc<Edge>, telemetry: Telemetry) -> Self {
+        Gateway { edge, telemetry }
+    }
+
+    /// Writes a refusal in the shape of its path, and remembers it for the log.
+    async fn refuse(&self, session: &mut Session, passage: &mut Passage, refusal: &Refusal) -> Result<()> {
+        let context = &mut passage.context;
+        context.refused =
+            Some(crate::context::Refused { code: refusal.code(), inside: refusal.inside_message().map(str::to_owned) });
+        let shape = Shape::of_path(session.req_header().uri.path());
+        let answer = response::refusal(refusal, shape, context.request_id.as_str(), context.unix.as_secs());
+        if refusal.closes() {
+            session.set_keepalive(None);
+        } else {
+            arrival::drain_small_body(session).await;
+        }
+        response::send(session, answer, &passage.facts()).await?;
+        passage.context.progress = Progress::Answered;
+        Ok(())
+    }
+}
+
+impl Passage {
+    fn facts(&self) -> response::Facts<'_> {
+        let context = &self.context;
+        response::Facts {
+            operation: context.trail.operation(),
+            trace_id: context.trace.id.header(),
+            limit: context.trail.limit.as_ref(),
+            cache: context.cache.map(|status| status.header()),
+            origin: self.origin.as_ref(),
+            keep_upstream_security: false,
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Passage;
+
+    fn new_ctx(&self) -> Passage {
+        let context = RequestContext::begin(self.edge.snapshot(), &self.edge.live().clock);
+        Passage { context, way_back: None, reserved: None, counted: None, origin: None }
+    }
+
+    /// None: Pingora's default adds a compression module that every answer would pass through.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
+        match self.arrive(session, passage).await {
+            Ok(arrival::Next::Forward) => Ok(false),
+            Ok(arrival::Next::Answer(answer)) => {
+                response::send(session, answer, &passage.facts()).await?;
+                passage.context.progress = Progress::Answered;
+                Ok(true)
+            }
+            Err(refusal) => {
+                self.refuse(session, passage, &refusal).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+        self.next_peer(&mut passage.context)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        self.connected(&mut passage.context, reused);
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        self.shape_request(session, head, &passage.context)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut ResponseHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        self.judge_answer(head, &mut passage.context);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        self.shape_answer(session, head, passage)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        passage: &mut Passage,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        self.not_connected(&mut passage.context, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        passage: &mut Passage,
+        client_reused: bool,
+    ) -> Box<Error> {
+        self.broken_off(session, &mut passage.context, error, client_reused)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
+        self.give_up(session, error, passage).await
+    }
+
+    /// The gateway tells of every failure itself, in one line.
+    fn suppress_error_log(&self, _session: &Session, _passage: &Passage, _error: &Error) -> bool {
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
+        if let Some(way_back) = passage.way_back.take() {
+            body_swap::give_back(session, &way_back).await;
+        }
+        self.observe(session, error, passage);
+    }
+}

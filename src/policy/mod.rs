@@ -1,7 +1,20 @@
 //! May this request proceed?
+//!
+//! [`Policy::admit`] is the answer: straight-line code that returns a [`Permit`] or says why not. Only it can make a
+//! permit, and nothing is answered or forwarded without one, so a check cannot be forgotten by whoever comes after.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `guard` | is this address flooding us, or guessing credentials? |
+//! | `path`, `route`, `trie` | which operation is it, in the one reading that the path has? |
+//! | `authn`, `keyring`, `issuers`, `whoami` | who is calling? |
+//! | `authz` | may the caller do this? |
+//! | `rate_limit` | may the caller do it now? |
+//! | `validate`, `json`, `sanitize`, `schema` | is the request what the operation takes? |
 
 pub mod authn;
 pub mod authz;
+mod build;
 pub mod guard;
 pub mod issuers;
 pub mod json;
@@ -11,5 +24,228 @@ pub mod rate_limit;
 pub mod route;
 pub mod sanitize;
 pub mod schema;
+mod trie;
 pub mod validate;
 pub mod whoami;
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::clock::Clock;
+use crate::error::{Code, Refusal};
+use crate::model::Operation;
+use crate::model::rows::limit;
+use authn::{Authn, Caller};
+pub use build::Ingredients;
+use guard::PeerGuard;
+use path::PathView;
+use rate_limit::{Claim, Decision, LimitKey, Limiter, PolicyId, Report};
+use route::{Route, RouteTable};
+use validate::{BodyPlan, Length, Validator};
+
+/// A request as the policy sees it: its head, and a body that is read only once everything else is settled.
+pub trait Exchange: Send {
+    /// The request's head.
+    fn head(&self) -> &http::request::Parts;
+
+    /// The body, at most `cap` bytes: 413 beyond, 408 when it does not come in time, 503 when there is no room.
+    fn read_body(&mut self, cap: usize) -> impl Future<Output = Result<Bytes, Refusal>> + Send;
+}
+
+/// What has been found out about a request so far; also what a refused one leaves behind for its answer and its log line.
+#[derive(Clone, Debug, Default)]
+pub struct Trail {
+    /// The route and its number in the table.
+    pub route: Option<(Arc<Route>, usize)>,
+    /// Which of the route's patterns matched.
+    pub pattern: Option<Arc<str>>,
+    /// Where the pattern's parameters stand in the raw path, in order.
+    pub params: SmallVec<[Range<usize>; 2]>,
+    /// Who is calling.
+    pub caller: Caller,
+    /// How the caller stands with its limits.
+    pub limit: Option<Report>,
+}
+
+impl Trail {
+    /// The operation, [`Operation::Unmatched`] as long as no route is known.
+    pub fn operation(&self) -> Operation {
+        self.route.as_ref().map_or(Operation::Unmatched, |(route, _)| route.operation)
+    }
+}
+
+/// Leave to proceed. Made by [`Policy::admit`] and by nobody else.
+#[derive(Debug)]
+pub struct Permit {
+    route: Arc<Route>,
+    body: Option<Bytes>,
+}
+
+impl Permit {
+    /// The route.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// The body as it may be passed on, when the route's rule had it read: checked, sanitised.
+    pub fn body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
+    /// Takes the body out.
+    pub fn take_body(&mut self) -> Option<Bytes> {
+        self.body.take()
+    }
+}
+
+/// The rules of one config revision.
+pub struct Policy {
+    /// The routes.
+    pub table: RouteTable,
+    /// Who is who.
+    pub authn: Authn,
+    /// How much is too much.
+    pub limiter: Limiter,
+    /// What a request may look like.
+    pub validator: Validator,
+    /// The guard at the door.
+    pub guard: PeerGuard,
+    /// The time.
+    pub clock: Clock,
+    /// The limit policies of each route, by its number.
+    pub limits: Vec<SmallVec<[RouteLimit; 2]>>,
+}
+
+/// One limit of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteLimit {
+    /// The policy.
+    pub policy: PolicyId,
+    /// Whether a user's calls through all mini-apps share one bucket.
+    pub per_user: bool,
+}
+
+impl Policy {
+    /// The brief's pipeline (3.2) on one screen. `trail` is filled as far as the request gets.
+    pub async fn admit<X: Exchange>(
+        &self,
+        request: &mut X,
+        client: IpAddr,
+        trail: &mut Trail,
+    ) -> Result<Permit, Refusal> {
+        // Before anything is parsed: an address that floods us or guesses credentials gets no work done.
+        let (now, unix) = (self.clock.tick(), self.clock.unix_secs());
+        let peer = LimitKey::ip(client);
+        self.guard.check(peer, now)?;
+
+        let route = self.find_route(request.head(), trail)?;
+
+        // A credential that fails costs its address a token of a bucket of its own.
+        let head = request.head();
+        trail.caller = match self.authn.authenticate(route.auth, &head.headers, head.uri.query(), unix).await {
+            Ok(caller) => caller,
+            Err(refusal) => {
+                if refusal.code() == Code::InvalidToken {
+                    self.guard.failed_auth(peer, now);
+                }
+                return Err(refusal);
+            }
+        };
+
+        if let Some(held) = trail.caller.scopes() {
+            authz::check(&route.scopes, held)?;
+        }
+
+        // A batch costs as many calls as it holds; how many that is only its body can tell, so it is read first.
+        let batch = route.operation == Operation::WalletResolveBatch;
+        if !batch {
+            self.limit(client, trail, 1).await?;
+        }
+
+        let head = request.head();
+        let length = Length::of(head.version, &head.headers)?;
+        let body = match self.validator.head(route.body, &head.method, &head.headers, length)? {
+            BodyPlan::None | BodyPlan::Stream => None,
+            BodyPlan::Read(reading) => {
+                let bytes = request.read_body(reading.cap).await?;
+                Some(self.validator.body(&reading, route.text_fields, bytes)?)
+            }
+        };
+        if batch {
+            self.limit(client, trail, body.as_deref().map_or(1, batch_size)).await?;
+        }
+        Ok(Permit { route, body })
+    }
+
+    fn find_route(&self, head: &http::request::Parts, trail: &mut Trail) -> Result<Arc<Route>, Refusal> {
+        let path = PathView::parse(head.uri.path())?;
+        let matched = self.table.find(&head.method, &path)?;
+        trail.route = Some((matched.route.clone(), matched.index));
+        trail.pattern = Some(matched.pattern.clone());
+        trail.params = matched.params.into_iter().map(|(_, range)| range).collect();
+        Ok(matched.route.clone())
+    }
+
+    /// Takes what every limit of the route asks for, or nothing (protocol section 8).
+    async fn limit(&self, client: IpAddr, trail: &mut Trail, cost: u32) -> Result<(), Refusal> {
+        let Some((_, index)) = trail.route else { return Ok(()) };
+        let limits = self.limits.get(index).map(SmallVec::as_slice).unwrap_or_default();
+        let claims: SmallVec<[Claim; 2]> = limits
+            .iter()
+            .map(|limit| {
+                let (key, app) = bucket_of(&trail.caller, client, limit.per_user);
+                let policy = app.map_or(limit.policy, |app| self.limiter.policies().for_app(limit.policy, Some(app)));
+                Claim { policy, key, cost }
+            })
+            .collect();
+        match self.limiter.take(self.clock.tick(), self.clock.unix_secs(), &claims).await {
+            Decision::Unlimited => Ok(()),
+            Decision::Admitted(report) => {
+                trail.limit = Some(report);
+                Ok(())
+            }
+            Decision::Refused(report) => {
+                let refusal = report.refusal();
+                trail.limit = Some(report);
+                Err(refusal)
+            }
+        }
+    }
+}
+
+/// Whose bucket a call draws on: (mini-app, user) with a token, the client once it has authenticated, else the address;
+/// the user alone where a policy guards the user's money, so that several mini-apps are no way around it.
+fn bucket_of(caller: &Caller, client: IpAddr, per_user: bool) -> (LimitKey, Option<&crate::model::MiniAppId>) {
+    match caller {
+        Caller::Tep(token) if per_user => (token.user_key, None),
+        Caller::Tep(token) => (token.app_user_key, Some(&token.claims.app)),
+        Caller::Matrix(user) => (user.user_key, None),
+        Caller::Client(client) => (LimitKey::app(&client.app.id), Some(&client.app.id)),
+        Caller::Anonymous | Caller::Homeserver => (LimitKey::ip(client), None),
+    }
+}
+
+/// The limits of every route, with names looked up. A name that no policy has is an error of the config, which has
+/// been checked; it would limit nothing here.
+pub fn route_limits(table: &RouteTable, limiter: &Limiter) -> Vec<SmallVec<[RouteLimit; 2]>> {
+    let compile = |name: &String| {
+        let per_user = matches!(name.as_str(), limit::PAYMENT | limit::RESOLUTION);
+        limiter.policies().id(name).map(|policy| RouteLimit { policy, per_user })
+    };
+    table.routes().iter().map(|route| route.limits.iter().filter_map(compile).collect()).collect()
+}
+
+/// How many users a batch names. The body has passed its schema, so the list is there.
+fn batch_size(body: &[u8]) -> u32 {
+    #[derive(serde::Deserialize)]
+    struct Batch {
+        user_ids: Vec<serde::de::IgnoredAny>,
+    }
+    let size = serde_json::from_slice::<Batch>(body).map_or(1, |batch| batch.user_ids.len());
+    u32::try_from(size).unwrap_or(u32::MAX)
+}

@@ -1,10 +1,39 @@
-//! Pools, breakers, health checks, header rules and clients of upstreams.
+//! Upstreams: where they are, whether they are well, what is sent to them and what of their answers is believed.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | [`pools`] | all upstreams of a config revision: built, taken over at a reload, started |
+//! | [`backend`] | one of them at run time: addresses in turn, prebuilt peers, breakers |
+//! | [`address`] | one address: its peer, its client, its health |
+//! | [`tls`] | certificates and keys towards an upstream, read and checked once |
+//! | [`health`] | active checks and DNS refresh, in the background |
+//! | [`breaker`], [`outcome`] | when to stop calling, and what counts as a failure |
+//! | [`forward`] | header rules, both directions |
+//! | [`templates`] | the upstream's path for an operation |
+//! | [`client`] | calls that the edge makes itself |
+//! | [`wallet`], [`homeserver`] | what it asks those two |
+//! | [`egress`] | the guarded client for URLs that others gave us |
+//!
+//! A forwarded request goes: [`Backend::admit`] (is the breaker open?) → [`Backend::pick`] (which
+//! address?) → [`Backend::peer`] → [`forward::request`] → the upstream → [`forward::response`] → the ticket is
+//! settled with [`outcome::Ended`].
 
+pub mod address;
+pub mod backend;
 pub mod breaker;
 pub mod client;
 pub mod egress;
 pub mod forward;
 pub mod health;
 pub mod homeserver;
+pub mod outcome;
 pub mod pools;
 pub mod templates;
+pub mod tls;
+pub mod wallet;
+
+pub use backend::{Backend, Target};
+pub use pools::Upstreams;
+
+#[cfg(test)]
+mod testing;

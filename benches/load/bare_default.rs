@@ -1,0 +1,7 @@
+//! Bare Pingora with the system's allocator.
+
+mod bare;
+
+fn main() {
+    bare::main_from_args();
+}

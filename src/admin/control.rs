@@ -1,0 +1,135 @@
+//! What the admin address asks of the edge, and the answers in the form in which they are shown.
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::cache::Purge;
+use crate::config::Admin as Access;
+
+/// The edge as its admin address sees it.
+#[async_trait]
+pub trait Control: Send + Sync + 'static {
+    /// Who may ask: the config's `server.admin`, as of the revision in force.
+    fn access(&self) -> Access;
+
+    /// What the edge waits for before it wants traffic, in words for a person; empty: it is ready. While it drains it
+    /// is not ready.
+    fn not_ready(&self) -> Vec<String>;
+
+    /// How it stands.
+    fn status(&self) -> Status;
+
+    /// Its upstreams.
+    fn upstreams(&self) -> Vec<UpstreamStatus>;
+
+    /// Its circuit breakers.
+    fn breakers(&self) -> Vec<BreakerStatus>;
+
+    /// Its caches.
+    fn caches(&self) -> Vec<CacheUsage>;
+
+    /// Its route table, in the order in which `tmcp-edge routes` prints it.
+    fn routes(&self) -> Vec<RouteLine>;
+
+    /// Takes answers out of the response cache; the result is how many.
+    fn purge(&self, what: &Purge) -> u64;
+
+    /// Reloads the config. The result is the revision then in force, or every error of the config that was not taken.
+    async fn reload(&self) -> Result<u64, Vec<String>>;
+}
+
+/// How an edge stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: &'static str,
+    /// The config revision in force.
+    pub revision: u64,
+    /// Seconds since it started serving.
+    pub uptime_seconds: u64,
+    /// Whether it is draining.
+    pub draining: bool,
+    /// Where it listens.
+    pub listeners: Vec<String>,
+    /// What came of the last load or reload.
+    pub last_reload: LastReload,
+}
+
+/// What came of a load or reload.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastReload {
+    /// When, RFC 3339.
+    pub at: String,
+    /// Whether it took effect.
+    pub ok: bool,
+    /// Every error, when it did not.
+    pub errors: Vec<String>,
+}
+
+/// How an upstream stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<AddressStatus>,
+}
+
+/// How one address of an upstream stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct AddressStatus {
+    /// Host and port.
+    pub address: String,
+    /// What its health checks say; without checks it counts as healthy.
+    pub healthy: bool,
+}
+
+/// How a circuit breaker stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct BreakerStatus {
+    /// The upstream.
+    pub upstream: String,
+    /// The class of operations.
+    pub class: &'static str,
+    /// `closed`, `trial` or `open`.
+    pub state: &'static str,
+    /// Failures among the calls it looks back on.
+    pub failures: u32,
+    /// Seconds until the next trial, when it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u64>,
+}
+
+/// How full a cache is.
+#[derive(Clone, Debug, Serialize)]
+pub struct CacheUsage {
+    /// Its name, as in the metrics.
+    pub cache: &'static str,
+    /// Entries.
+    pub entries: u64,
+    /// Bytes, about.
+    pub bytes: u64,
+    /// Bytes it may hold.
+    pub max_bytes: u64,
+}
+
+/// One route.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteLine {
+    /// Its methods.
+    pub methods: Vec<&'static str>,
+    /// Its path pattern.
+    pub path: String,
+    /// Its operation.
+    pub operation: &'static str,
+    /// How a caller proves who it is.
+    pub auth: &'static str,
+    /// Scopes, any one of which suffices.
+    pub scopes: Vec<&'static str>,
+    /// Its limit policy.
+    pub limit: String,
+    /// Who answers: an upstream's name, `edge`, or `not implemented`.
+    pub answer: String,
+    /// Whether answers are cached.
+    pub cacheable: bool,
+}

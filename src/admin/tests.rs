@@ -1,0 +1,284 @@
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::cache::Purge;
+use crate::config::{Admin as Access, AdminToken, Secret};
+use crate::error::Code;
+use crate::metrics::Decision;
+
+/// An edge that does as the test says and remembers what was asked of it.
+struct Edge {
+    access: Access,
+    not_ready: Mutex<Vec<String>>,
+    purged: Mutex<Vec<Purge>>,
+    reload: Result<u64, Vec<String>>,
+}
+
+#[async_trait]
+impl Control for Edge {
+    fn access(&self) -> Access {
+        self.access.clone()
+    }
+
+    fn not_ready(&self) -> Vec<String> {
+        self.not_ready.lock().clone()
+    }
+
+    fn status(&self) -> Status {
+        let errors = self.reload.clone().err().unwrap_or_default();
+        let last_reload = LastReload { at: "2025-12-20T01:15:00.000Z".to_owned(), ok: errors.is_empty(), errors };
+        let listeners = vec!["0.0.0.0:8443".to_owned()];
+        Status { version: "0.0.0", revision: 7, uptime_seconds: 3_723, draining: false, listeners, last_reload }
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamStatus> {
+        let addresses = vec![AddressStatus { address: "10.0.1.7:443".to_owned(), healthy: false }];
+        vec![UpstreamStatus { name: "wallet".to_owned(), addresses }]
+    }
+
+    fn breakers(&self) -> Vec<BreakerStatus> {
+        let upstream = "wallet".to_owned();
+        vec![BreakerStatus { upstream, class: "payment", state: "open", failures: 5, retry_after_seconds: Some(9) }]
+    }
+
+    fn caches(&self) -> Vec<CacheUsage> {
+        vec![CacheUsage { cache: "response", entries: 3, bytes: 4096, max_bytes: 1024 * 1024 }]
+    }
+
+    fn routes(&self) -> Vec<RouteLine> {
+        Vec::new()
+    }
+
+    fn purge(&self, what: &Purge) -> u64 {
+        self.purged.lock().push(what.clone());
+        3
+    }
+
+    async fn reload(&self) -> Result<u64, Vec<String>> {
+        self.reload.clone()
+    }
+}
+
+struct Running {
+    edge: Arc<Edge>,
+    metrics: Arc<Metrics>,
+    address: SocketAddr,
+    token: String,
+    client: Client,
+    _stop: oneshot::Sender<()>,
+}
+
+/// An admin address. `configured` is the one that the config names: what it is decides, not where the test listens.
+async fn running(configured: &str, reload: Result<u64, Vec<String>>) -> Running {
+    let token = format!("demo-{}", crate::telemetry::random::next());
+    let tokens = vec![
+        AdminToken { name: "old".to_owned(), token: Secret::new("demo-rotated") },
+        AdminToken { name: "operator".to_owned(), token: Secret::new(token.clone()) },
+    ];
+    let hosts = vec!["edge-admin.internal".to_owned()];
+    let access = Access { address: configured.parse().unwrap(), tokens, hosts };
+    let edge = Arc::new(Edge { access, not_ready: Mutex::default(), purged: Mutex::default(), reload });
+    let metrics = Arc::new(Metrics::new(Code::NAMES).unwrap());
+    let clock = Clock::system();
+    let exporter = Exporter::new(metrics.clone(), clock.clone());
+    let admin = Admin::new(edge.clone(), exporter, metrics.clone(), clock);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(admin.serve(listener, async move {
+        let _ = stopped.await;
+    }));
+    let client = Client::builder().no_proxy().build().unwrap();
+    Running { edge, metrics, address, token, client, _stop: stop }
+}
+
+async fn local() -> Running {
+    running("127.0.0.1:9090", Ok(8)).await
+}
+
+impl Running {
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("http://{}{path}", self.address))
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(format!("http://{}{path}", self.address))
+    }
+
+    fn delete(&self, path: &str) -> RequestBuilder {
+        self.client.delete(format!("http://{}{path}", self.address))
+    }
+}
+
+async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+}
+
+async fn code(request: RequestBuilder) -> (u16, String) {
+    let (status, body) = answer(request).await;
+    assert!(body["error"]["message"].is_string() && body["error"]["timestamp"].is_string(), "{body}");
+    assert!(body["error"]["request_id"].as_str().unwrap().starts_with("req_"));
+    (status.as_u16(), body["error"]["code"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn the_probes_say_how_it_stands() {
+    let admin = local().await;
+    assert_eq!(answer(admin.get("/healthz")).await, (StatusCode::OK, json!({"status": "ok"})));
+    assert_eq!(answer(admin.get("/readyz")).await, (StatusCode::OK, json!({"status": "ready"})));
+    admin.edge.not_ready.lock().push("draining".to_owned());
+    let (status, body) = answer(admin.get("/readyz")).await;
+    assert_eq!((status.as_u16(), &body["reasons"]), (503, &json!(["draining"])));
+    assert_eq!(answer(admin.get("/healthz")).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_is_shown() {
+    let admin = local().await;
+    admin.metrics.policy("default").inc(Decision::Refused);
+    let (_, status) = answer(admin.get("/api/v1/status")).await;
+    assert_eq!(
+        (&status["revision"], &status["ready"], &status["last_reload"]["ok"]),
+        (&json!(7), &json!(true), &json!(true))
+    );
+    let (_, breakers) = answer(admin.get("/api/v1/breakers")).await;
+    assert_eq!(breakers[0]["state"], "open");
+    let (_, upstreams) = answer(admin.get("/api/v1/upstreams")).await;
+    assert_eq!(upstreams[0]["addresses"][0]["healthy"], false);
+    assert_eq!(answer(admin.get("/api/v1/routes")).await, (StatusCode::OK, json!([])));
+    assert_eq!(answer(admin.get("/api/v1/cache")).await.1[0]["entries"], 3);
+    let metrics = admin.get("/metrics").send().await.unwrap();
+    assert!(metrics.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    let text = metrics.text().await.unwrap();
+    assert!(text.contains("tmcp_edge_limit_decisions_total{decision=\"refused\",policy=\"default\"} 1"), "{text}");
+}
+
+#[tokio::test]
+async fn errors_are_in_the_protocols_form() {
+    let admin = local().await;
+    assert_eq!(code(admin.get("/nowhere")).await, (404, "NOT_FOUND".to_owned()));
+    let wrong = admin.post("/metrics").bearer_auth(&admin.token).send().await.unwrap();
+    assert_eq!(wrong.status().as_u16(), 405);
+    assert_eq!(wrong.headers()["allow"], "GET,HEAD");
+    let large = admin.post("/api/v1/cache/purge").bearer_auth(&admin.token).body(vec![b' '; BODY + 1]);
+    assert_eq!(code(large).await, (413, "PAYLOAD_TOO_LARGE".to_owned()));
+}
+
+#[tokio::test]
+async fn a_host_that_somebody_made_point_here_is_not_answered() {
+    let admin = local().await;
+    for foreign in
+        ["evil.example", "evil.example:9090", "127.0.0.1.evil.example", "localhost.evil.example", "2130706433"]
+    {
+        let request = admin.get("/metrics").header("host", foreign);
+        assert_eq!(code(request).await, (403, "FORBIDDEN".to_owned()), "{foreign}");
+    }
+    for ours in
+        ["localhost", "LOCALHOST:9090", "127.0.0.1:1", "[::1]:9090", "10.2.3.4:9090", "edge-admin.internal:9090"]
+    {
+        let status = admin.get("/metrics").header("host", ours).send().await.unwrap().status();
+        assert_eq!(status, StatusCode::OK, "{ours}");
+    }
+}
+
+#[tokio::test]
+async fn what_changes_something_takes_a_token() {
+    let admin = local().await;
+    let refused = (401, "INVALID_TOKEN".to_owned());
+    assert_eq!(code(admin.post("/api/v1/reload")).await, refused);
+    assert_eq!(code(admin.delete("/api/v1/cache?all=true")).await, refused);
+    for wrong in ["", "demo", &format!("{}x", admin.token), &admin.token[1..]] {
+        assert_eq!(code(admin.post("/api/v1/reload").bearer_auth(wrong)).await, refused, "{wrong:?}");
+    }
+    let basic = admin.post("/api/v1/reload").basic_auth("operator", Some(&admin.token));
+    assert_eq!(code(basic).await, refused);
+    assert!(admin.edge.purged.lock().is_empty());
+    let reload = admin.post("/api/v1/reload").bearer_auth(&admin.token);
+    assert_eq!(answer(reload).await, (StatusCode::OK, json!({"revision": 8})));
+}
+
+#[tokio::test]
+async fn pages_of_others_change_nothing() {
+    let admin = local().await;
+    for (name, value) in [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")] {
+        let request = admin.post("/api/v1/reload").bearer_auth(&admin.token).header(name, value);
+        assert_eq!(code(request).await, (403, "FORBIDDEN".to_owned()), "{name}: {value}");
+    }
+    let own =
+        admin.post("/api/v1/reload").bearer_auth(&admin.token).header("origin", format!("http://{}", admin.address));
+    assert_eq!(answer(own).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn off_loopback_everything_but_the_probes_takes_a_token() {
+    let admin = running("0.0.0.0:9090", Ok(8)).await;
+    for path in ["/", "/metrics", "/api/v1/status", "/api/v1/cache", "/nowhere"] {
+        assert_eq!(code(admin.get(path)).await.0, 401, "{path}");
+        assert_ne!(admin.get(path).bearer_auth(&admin.token).send().await.unwrap().status(), 401, "{path}");
+    }
+    admin.edge.not_ready.lock().push("waits for https://id.example.com".to_owned());
+    let (status, body) = answer(admin.get("/readyz")).await;
+    assert_eq!((status.as_u16(), &body), (503, &json!({"status": "not ready"})));
+    let (_, body) = answer(admin.get("/readyz").bearer_auth(&admin.token)).await;
+    assert_eq!(body["reasons"][0], "waits for https://id.example.com");
+}
+
+#[tokio::test]
+async fn a_purge_says_exactly_what() {
+    let admin = local().await;
+    let query = |query: &str| answer(admin.delete(&format!("/api/v1/cache{query}")).bearer_auth(&admin.token));
+    let body = |body: &'static str| answer(admin.post("/api/v1/cache/purge").bearer_auth(&admin.token).body(body));
+    assert_eq!(query("?operation=wallet_balance").await, (StatusCode::OK, json!({"purged": 3})));
+    assert_eq!(body(r#"{"user": "@alice:tween.example"}"#).await, (StatusCode::OK, json!({"purged": 3})));
+    assert_eq!(query("?path_prefix=%2Fpartner%2F").await.0, StatusCode::OK);
+    assert_eq!(body(r#"{"all": true}"#).await.0, StatusCode::OK);
+    for wrong in ["", "?all=false", "?all=maybe", "?operation=nothing", "?user=a&app=b", "?users=a"] {
+        assert_eq!(query(wrong).await.0, StatusCode::BAD_REQUEST, "{wrong:?}");
+    }
+    for wrong in ["", "{}", "[]", r#"{"all": true, "app": "x"}"#, r#"{"everything": true}"#] {
+        assert_eq!(body(wrong).await.0, StatusCode::BAD_REQUEST, "{wrong:?}");
+    }
+    let expected = [
+        Purge::Operation(crate::model::Operation::WalletBalance),
+        Purge::User("@alice:tween.example".to_owned()),
+        Purge::PathPrefix("/partner/".to_owned()),
+        Purge::All,
+    ];
+    assert_eq!(*admin.edge.purged.lock(), expected);
+}
+
+#[tokio::test]
+async fn a_reload_that_fails_says_why() {
+    let errors = vec!["edge.yaml:3: rate_limits.default: expected a number".to_owned()];
+    let admin = running("127.0.0.1:9090", Err(errors.clone())).await;
+    let (status, body) = answer(admin.post("/api/v1/reload").bearer_auth(&admin.token)).await;
+    assert_eq!((status.as_u16(), &body["error"]["details"]["errors"]), (400, &json!(errors)));
+    let (_, status) = answer(admin.get("/api/v1/status")).await;
+    assert_eq!((&status["last_reload"]["ok"], &status["last_reload"]["errors"]), (&json!(false), &json!(errors)));
+}
+
+#[tokio::test]
+async fn the_page_shows_what_is_wrong_and_runs_nothing() {
+    let admin = running("127.0.0.1:9090", Err(vec!["<script>alert(1)</script> & co".to_owned()])).await;
+    admin.edge.not_ready.lock().push("the \"wallet\" does not answer".to_owned());
+    let response = admin.get("/").send().await.unwrap();
+    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    for name in ["strict-transport-security", "x-content-type-options", "x-frame-options", "referrer-policy"] {
+        assert!(response.headers().contains_key(name), "{name}");
+    }
+    let page = response.text().await.unwrap();
+    assert!(!page.contains("<script"), "{page}");
+    for part in ["&lt;script&gt;", "the &quot;wallet&quot;", "1 h 2 min", "10.0.1.7:443", "unhealthy", "in 9 s", "4096"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}

@@ -1,0 +1,92 @@
+//! `keys` and `token`: the signing keys, and a token signed with them.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::load;
+use crate::clock::{Clock, rfc3339};
+use crate::config::{Config, Store};
+use crate::model::{MiniAppId, Scope, ScopeSet, UserId};
+use crate::policy::authn::Generation;
+use crate::policy::keyring::{Keyring, TokenRequest, issuer_of};
+
+/// `tmcp-edge keys new`.
+pub fn new(path: &Path) -> Result<ExitCode, String> {
+    let kid = open(&load(path)?)?.announce(now()).map_err(|error| error.to_string())?;
+    println!("{kid} is announced. Let verifiers fetch it, then run `keys rotate`.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge keys list`.
+pub fn list(path: &Path) -> Result<ExitCode, String> {
+    let lines = open(&load(path)?)?.list(now()).map_err(|error| error.to_string())?;
+    if lines.is_empty() {
+        println!("No keys yet: the first start makes one, and so does `keys new`.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{:<24}  {:<10}  {:<20}  {:<20}  ACCEPTED UNTIL", "KID", "STATE", "CREATED", "SIGNS SINCE");
+    let date = |time: Option<u64>| time.map_or_else(|| "-".to_owned(), rfc3339);
+    for line in lines {
+        let state = line.state.map_or("expired", |state| state.as_str());
+        let until = line.revoked.map_or_else(|| date(line.accepted_until), |at| format!("revoked {}", rfc3339(at)));
+        println!("{:<24}  {state:<10}  {:<20}  {:<20}  {until}", line.kid, rfc3339(line.created), date(line.signs_since));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge keys rotate`.
+pub fn rotate(path: &Path) -> Result<ExitCode, String> {
+    let rotated = open(&load(path)?)?.rotate(now()).map_err(|error| error.to_string())?;
+    println!("{} signs now.", rotated.signing);
+    if let Some(retiring) = rotated.retiring {
+        println!("{retiring} stays published until the last token it signed has expired.");
+    }
+    if rotated.announced_for < 600 {
+        println!("Note: it had been announced for {} s only; verifiers that fetch less often may refuse its tokens at first.", rotated.announced_for);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge keys revoke`.
+pub fn revoke(path: &Path, kid: &str) -> Result<ExitCode, String> {
+    let successor = open(&load(path)?)?.revoke(kid, now()).map_err(|error| error.to_string())?;
+    println!("{kid} is revoked: running edges refuse its tokens within a second.");
+    if let Some(successor) = successor {
+        println!("{successor} signs now.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge token`: prints a token and nothing else, so that a script can take it.
+pub fn token(path: &Path, user: &str, app: &str, scope: &str, ttl: u64) -> Result<ExitCode, String> {
+    let config = load(path)?;
+    let user = UserId::parse(user).map_err(|error| format!("--user {user}: {error}"))?;
+    let app = MiniAppId::parse(app).map_err(|error| format!("--app {app}: {error}"))?;
+    let scopes = scopes(scope)?;
+    let token = mint(&config, &TokenRequest::new(user, app, scopes, ttl))?;
+    println!("{token}");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn mint(config: &Config, request: &TokenRequest) -> Result<String, String> {
+    let keyring = open(config)?;
+    keyring.ensure_signing_key(now()).map_err(|error| error.to_string())?;
+    keyring.mint(&issuer_of(&config.public_url), request, now()).map_err(|error| error.to_string())
+}
+
+fn scopes(list: &str) -> Result<ScopeSet, String> {
+    let known = |name: &str| {
+        Scope::parse(name).ok_or_else(|| format!("--scope: there is no scope {name}; known: {}", crate::config::scope_names()))
+    };
+    list.split_whitespace().map(known).collect()
+}
+
+fn open(config: &Config) -> Result<Keyring, String> {
+    let Store::Embedded { path } = &config.store;
+    let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set: it seals the signing keys")?;
+    Keyring::open(path, master_key, Generation::default()).map_err(|error| error.to_string())
+}
+
+fn now() -> u64 {
+    Clock::system().unix_secs()
+}

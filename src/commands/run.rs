@@ -1,0 +1,159 @@
+//! `run`: from a config to a serving process.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use super::load;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::live::Live;
+use crate::server::{Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
+use crate::snapshot::{Edge, Snapshot};
+use crate::telemetry::{AccessLog, Spans, Telemetry};
+
+/// How often what no longer matters is forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often the key ring's file is looked at: a revoked key is refused within about a second.
+const KEYS_EVERY: Duration = Duration::from_millis(500);
+/// How long log lines may take to be written out at the end.
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+
+/// `tmcp-edge run`.
+pub fn run(path: &Path, upgrade: bool) -> Result<ExitCode, String> {
+    let config = load(path)?;
+    config.require_for_run().map_err(|unmet| unmet.to_string())?;
+    env_logger::Builder::new().filter_level(config.log.level).parse_default_env().init();
+    start(path, config, upgrade, |_| Ok(()))
+}
+
+/// Serves `config`, read from `path`. `ready` is called when the listeners are there.
+pub(super) fn start(
+    path: &Path,
+    config: Config,
+    upgrade: bool,
+    ready: impl FnOnce(&Started) -> Result<(), String> + Send + 'static,
+) -> Result<ExitCode, String> {
+    let clock = Clock::system();
+    let live = Live::open(&config, clock.clone())?;
+    let lifecycle = Lifecycle::new();
+    let log = AccessLog::open(&config.log.access, live.metrics.clone())
+        .map_err(|error| format!("log.access: the access log cannot be opened: {error}"))?;
+    let snapshot = Snapshot::build(config, &live, None)?;
+    let config = snapshot.config.clone();
+    let spec = ServerSpec {
+        server: config.server.clone(),
+        max_header_size: config.validation.max_header_size,
+        tries: config.upstreams.values().map(|upstream| upstream.retries).max().unwrap_or(0) as usize + 1,
+        upstream_pool: snapshot.upstreams.pool_size(),
+        files: config.files.clone(),
+        upgrade,
+        lifecycle: lifecycle.clone(),
+        clock,
+    };
+    let spans: Arc<OnceLock<Spans>> = Arc::default();
+    let telemetry = Telemetry { metrics: live.metrics.clone(), log: log.clone(), spans: spans.clone() };
+    let draining = lifecycle.clone();
+    let edge = Arc::new(Edge::new(live, snapshot, move || draining.is_draining()));
+    let gateway = Gateway::new(edge.clone(), telemetry);
+
+    let server: Arc<OnceLock<Handle>> = Arc::default();
+    let hooks = Hooks {
+        started: Box::new({
+            let (edge, server) = (edge.clone(), server.clone());
+            move |started: Started| {
+                let _ = server.set(started.handle.clone());
+                if let Some(collector) = &edge.snapshot().config.otlp {
+                    let exporting = Spans::start(collector, &started.runtime, edge.live().metrics.clone())
+                        .map_err(|error| format!("telemetry.otlp: {error}"))?;
+                    let _ = spans.set(exporting);
+                }
+                edge.snapshot().upstreams.start(&started.runtime);
+                started.runtime.spawn(look_after(edge.clone()));
+                ready(&started)
+            }
+        }),
+        reload: reload_hook(path.to_owned(), edge, server),
+        reopen_logs: Box::new({
+            let log = log.clone();
+            move || log.reopen()
+        }),
+        stopping: Box::new(move || {
+            async move {
+                let flushed = tokio::task::spawn_blocking(move || log.shutdown(FLUSH_WITHIN)).await;
+                if !matches!(flushed, Ok(true)) {
+                    log::warn!("the last access-log lines could not be written");
+                }
+            }
+            .boxed()
+        }),
+    };
+    match serve(spec, gateway, hooks)? {
+        Ended::Drained | Ended::Fast => Ok(ExitCode::SUCCESS),
+        Ended::Cut { open } => {
+            log::warn!("{open} connections were still open when the time to drain was over");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Reads the config again and puts it in force, or says why not; the last good one then stays.
+fn reload_hook(path: PathBuf, edge: Arc<Edge>, server: Arc<OnceLock<Handle>>) -> crate::server::ReloadHook {
+    Arc::new(move || {
+        let (path, edge, server) = (path.clone(), edge.clone(), server.clone());
+        async move {
+            let runtime = tokio::runtime::Handle::current();
+            let replace = move || -> Result<Vec<PathBuf>, String> {
+                let config = load(&path)?;
+                config.require_for_run().map_err(|unmet| unmet.to_string())?;
+                let server = server.get().ok_or("the server is still starting")?;
+                let restart = server.apply(&config.server)?;
+                if !restart.is_empty() {
+                    log::warn!("changed, but only in force after a restart or an upgrade: {}", restart.join(", "));
+                }
+                let files = config.files.clone();
+                edge.live().tokens.keyring.refresh().map_err(|error| error.to_string())?;
+                edge.replace(config, &runtime)?;
+                Ok(files)
+            };
+            tokio::task::spawn_blocking(replace).await.map_err(|error| format!("the reload did not finish: {error}"))?
+        }
+        .boxed()
+    })
+}
+
+/// What has to be done now and then: sweeping, noticing changed keys, fetching issuers' keys.
+async fn look_after(edge: Arc<Edge>) {
+    let sweeping = async {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            edge.live().sweep();
+        }
+    };
+    let keys = async {
+        loop {
+            tokio::time::sleep(KEYS_EVERY).await;
+            let keyring = edge.live().tokens.keyring.clone();
+            match tokio::task::spawn_blocking(move || keyring.refresh()).await {
+                Ok(Ok(true)) => log::info!("the key ring has changed and is in force"),
+                Ok(Err(error)) => log::error!("the key ring cannot be read; the last good one stays in force: {error}"),
+                _ => {}
+            }
+        }
+    };
+    let issuers = async {
+        loop {
+            let snapshot = edge.snapshot();
+            let fresh = snapshot.policy.authn.verifier().issuers().keep_fresh();
+            tokio::select! {
+                () = fresh => {}
+                () = edge.changed(snapshot.revision) => {}
+            }
+        }
+    };
+    tokio::join!(sweeping, keys, issuers);
+}

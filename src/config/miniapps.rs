@@ -1,0 +1,99 @@
+//! `miniapps`: the mini-apps that the config names, in a file of their own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::endpoints::scopes;
+use super::map::Map;
+use super::problem::did_you_mean;
+use super::reader::Value;
+use super::types::MiniApp;
+use crate::model::{MiniAppId, Scope, ScopeSet};
+
+/// Mini-apps by id.
+pub(super) type MiniApps = BTreeMap<MiniAppId, Arc<MiniApp>>;
+
+/// Reads the file that `miniapps: { file: … }` names.
+pub(super) fn file(value: &Value<'_>) -> Option<MiniApps> {
+    let (path, node) =
+        value.map("a map with file", |m| m.required("file", "the file that lists them", |v| v.yaml()))??;
+    let root = Value::root(value.load, &path, &node);
+    root.map("a map with the key miniapps", |m| m.required("miniapps", "a list of mini-apps", list))?
+}
+
+fn list(value: &Value<'_>) -> Option<MiniApps> {
+    let mut apps = MiniApps::new();
+    value.list("a list of mini-apps", |v| {
+        let app = v.map("a map with id, name, scopes …", app)??;
+        if apps.contains_key(&app.id) {
+            return v.refuse::<()>(format!("{} stands twice", app.id), "each mini-app once");
+        }
+        apps.insert(app.id.clone(), Arc::new(app));
+        Some(())
+    })?;
+    Some(apps)
+}
+
+fn app(m: &mut Map<'_>) -> Option<MiniApp> {
+    let id = m.required("id", "a mini-app's id", id);
+    let name = m.required("name", "a name for people", |v| v.text("a name for people"));
+    let official = m.or("classification", false, |v| {
+        v.choice(&[("official", true), ("verified", false), ("community", false), ("beta", false)])
+    });
+    let scopes = m.or("scopes", ScopeSet::EMPTY, |v| {
+        let set = scopes(v)?;
+        let forbidden: Vec<&str> = set.iter().filter(|s| s.official_only() && !official).map(Scope::as_str).collect();
+        if forbidden.is_empty() {
+            Some(set)
+        } else {
+            v.refuse(format!("{} is for official mini-apps only", forbidden.join(", ")), "classification: official")
+        }
+    });
+    let secret_hashes = m.or("client_secret_hashes", Vec::new(), |v| v.list("a list of SHA-256 hashes in hex", hash));
+    let webhook_url = m.optional("webhook_url", |v| v.url("the https URL that its webhooks go to"));
+    let webhook_secret = m.secret("webhook_secret", "webhook_secret_file");
+    if webhook_secret.as_ref().is_some_and(|secret| !is_webhook_secret(secret.expose())) {
+        m.whole().refuse::<()>("the webhook secret is malformed", "whsec_ and then base64 of 24 bytes or more");
+    }
+    let suspended = m.or("suspended", false, |v| v.flag());
+    Some(MiniApp { id: id?, name: name?, official, scopes, secret_hashes, webhook_url, webhook_secret, suspended })
+}
+
+fn hash(value: &Value<'_>) -> Option<[u8; 32]> {
+    let expected = "the SHA-256 of a client secret, 64 hex digits (printf %s SECRET | sha256sum), in quotes";
+    // The text is not repeated: whoever wrote the secret itself here must not find it in a log.
+    let word = match &value.node.kind {
+        super::tree::Kind::Scalar { text, .. } => text,
+        _ => return value.wrong(expected),
+    };
+    let mut bytes = [0; 32];
+    let digits = word.as_bytes().chunks_exact(2);
+    let fits = word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    for (byte, pair) in bytes.iter_mut().zip(digits) {
+        *byte = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or_default();
+    }
+    if fits { Some(bytes) } else { value.refuse("not a hash", expected) }
+}
+
+fn is_webhook_secret(text: &str) -> bool {
+    text.strip_prefix("whsec_").and_then(|rest| STANDARD.decode(rest).ok()).is_some_and(|bytes| bytes.len() >= 24)
+}
+
+fn id(value: &Value<'_>) -> Option<MiniAppId> {
+    value.parsed("a mini-app id such as ma_shop_001", |text| MiniAppId::parse(text).ok())
+}
+
+/// Reads the id of a mini-app; where the config names mini-apps, it has to be one of them.
+pub(super) fn known_app(value: &Value<'_>, apps: Option<&MiniApps>) -> Option<MiniAppId> {
+    let id = id(value)?;
+    match apps {
+        Some(apps) if !apps.contains_key(&id) => {
+            let hint = did_you_mean(id.as_str(), apps.keys().map(MiniAppId::as_str));
+            value.refuse(format!("there is no mini-app {id}{hint}"), "a mini-app of the file under `miniapps`")
+        }
+        _ => Some(id),
+    }
+}

@@ -1,0 +1,178 @@
+//! What happens to every request before it is answered or forwarded.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
+use pingora::proxy::Session;
+
+use super::body_swap::{self, WayBack};
+use super::exchange::SessionExchange;
+use super::{Gateway, Passage, client_addr, cors, strict};
+use crate::error::{Code, Refusal};
+use crate::metrics::Held;
+use crate::operations;
+use crate::policy::guard::InFlight;
+use crate::policy::rate_limit::LimitKey;
+use crate::policy::route::RouteAnswer;
+use crate::policy::{Permit, Trail};
+use crate::response::Answer;
+use crate::telemetry::trace::TraceContext;
+use crate::upstream::forward;
+
+/// Unread request bodies up to this length are read away, so that a refusal need not cost the connection.
+const DRAIN_UP_TO: u64 = 256 * 1024;
+/// For reading them away.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+
+/// What becomes of a request that may proceed.
+pub enum Next {
+    /// The edge answers it.
+    Answer(Answer),
+    /// An upstream does.
+    Forward,
+}
+
+/// Counts a request as under way as long as it lives.
+pub struct Counted {
+    _in_flight: Held,
+    _of_address: InFlight,
+}
+
+impl Gateway {
+    /// From the head's first byte to a permit, and on to whoever answers.
+    pub(super) async fn arrive(&self, session: &mut Session, passage: &mut Passage) -> Result<Next, Refusal> {
+        let snapshot = passage.context.snapshot.clone();
+        let config = &snapshot.config;
+
+        self.keep_alive(session, config);
+        let peer = peer_ip(session);
+        let client = client_addr::derive(peer, &session.req_header().headers, &config.server.trusted_proxies);
+        passage.context.client = Some(client.ip);
+        passage.context.via_trusted_proxy = client.via_trusted_proxy;
+        passage.context.trace =
+            TraceContext::of(&session.req_header().headers, client.via_trusted_proxy, self.telemetry.samples());
+
+        strict::check(&session.downstream_session, config.validation.max_header_size)?;
+        forward::check_nominations(&session.req_header().headers)?;
+        passage.counted = Some(Counted {
+            _in_flight: self.edge.live().metrics.in_flight(),
+            _of_address: snapshot.policy.guard.enter(LimitKey::ip(client.ip))?,
+        });
+
+        passage.origin = cors::allowed_origin(&session.req_header().headers, &config.cors_origins);
+        if passage.origin.is_some()
+            && let Some(answer) = cors::preflight(&session.req_header().method, &session.req_header().headers)
+        {
+            return Ok(Next::Answer(answer));
+        }
+
+        let mut exchange = SessionExchange {
+            session,
+            budget: &self.edge.live().bodies,
+            timeout: config.server.limits.body_timeout,
+            reserved: None,
+        };
+        let mut trail = Trail::default();
+        let admitted = snapshot.policy.admit(&mut exchange, client.ip, &mut trail).await;
+        passage.reserved = exchange.reserved.take();
+        passage.context.trail = trail;
+        passage.context.admitted = Some(self.edge.live().clock.tick());
+        self.proceed(session, passage, admitted?).await
+    }
+
+    async fn proceed(&self, session: &mut Session, passage: &mut Passage, mut permit: Permit) -> Result<Next, Refusal> {
+        refuse_other_protocols(session, permit.route().upgrades);
+        let snapshot = passage.context.snapshot.clone();
+        match &permit.route().answer {
+            RouteAnswer::NotImplemented => Err(Refusal::new(
+                Code::NotImplemented,
+                format!(
+                    "{} is part of the protocol, but this version of the edge does not answer it yet.",
+                    permit.route().operation
+                ),
+            )),
+            RouteAnswer::Edge => {
+                operations::answer(&permit, &snapshot.services).map(|local| Next::Answer(Answer::local(local)))
+            }
+            RouteAnswer::WalletChecked => {
+                let call = operations::resolve::Call {
+                    caller: &passage.context.trail.caller,
+                    params: passage
+                        .context
+                        .trail
+                        .params
+                        .iter()
+                        .map(|range| session.req_header().uri.path().get(range.clone()).unwrap_or_default())
+                        .collect(),
+                    query: session.req_header().uri.query(),
+                    trace: passage.context.upstream_trace(),
+                    authorization: session.req_header().headers.get(http::header::AUTHORIZATION),
+                };
+                let local = operations::resolve::answer(&permit, &snapshot.services, call).await?;
+                Ok(Next::Answer(Answer::local(local)))
+            }
+            RouteAnswer::Upstream(_) => {
+                if let Some(body) = permit.take_body() {
+                    passage.way_back = Some(replay(session, body)?);
+                }
+                self.prepare(session, &mut passage.context, &permit)?;
+                Ok(Next::Forward)
+            }
+        }
+    }
+
+    fn keep_alive(&self, session: &mut Session, config: &crate::config::Config) {
+        if self.edge.is_draining() {
+            session.set_keepalive(None);
+        } else {
+            session.set_keepalive(Some(config.server.limits.keepalive.as_secs().max(1)));
+        }
+    }
+}
+
+/// The address at the other end of the socket, or the one that its PROXY header names.
+fn peer_ip(session: &Session) -> IpAddr {
+    let address = session.client_addr().and_then(|address| address.as_inet());
+    address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip())
+}
+
+/// An `Upgrade` that the route does not take is ignored, as RFC 9110 section 7.8 lets a server do: `curl --http2` sends
+/// one with every plain request.
+fn refuse_other_protocols(session: &mut Session, upgrades: bool) {
+    let websocket = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let stays = upgrades && session.req_header().headers.get(UPGRADE).is_none_or(websocket);
+    if !stays {
+        session.req_header_mut().remove_header(&UPGRADE);
+    }
+}
+
+/// Makes the session serve `body`, with headers that say its length.
+fn replay(session: &mut Session, body: bytes::Bytes) -> Result<WayBack, Refusal> {
+    let head = session.req_header_mut();
+    head.remove_header(&TRANSFER_ENCODING);
+    head.remove_header(&EXPECT);
+    let length = if body.is_empty() { None } else { Some(http::HeaderValue::from(body.len())) };
+    match length {
+        Some(length) => {
+            head.insert_header(CONTENT_LENGTH, length).map_err(|error| Refusal::internal(error.to_string()))?;
+        }
+        None => drop(head.remove_header(&CONTENT_LENGTH)),
+    }
+    let way_back = WayBack::default();
+    body_swap::serve_body(session, &way_back, body);
+    Ok(way_back)
+}
+
+/// Reads a small unread body away, so that the connection can be used again after a refusal. A larger one, or one
+/// without a length, ends the connection instead.
+pub(super) async fn drain_small_body(session: &mut Session) {
+    let declared =
+        session.req_header().headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length <= DRAIN_UP_TO) {
+        session.set_total_drain_timeout(Some(DRAIN_WITHIN));
+        if session.drain_request_body().await.is_err() {
+            session.set_keepalive(None);
+        }
+    }
+}

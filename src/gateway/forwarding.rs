@@ -1,0 +1,239 @@
+//! To an upstream and back: where to, with which headers, and what its trouble means.
+
+use http::HeaderValue;
+use http::uri::Uri;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::body_swap::{self, HeldAnswer, WayBack};
+use super::{Gateway, Passage};
+use crate::context::{Forwarding, Progress, RequestContext};
+use crate::error::{Code, Refusal};
+use crate::model::rows::{Auth, Class};
+use crate::policy::Permit;
+use crate::policy::authn::Caller;
+use crate::response::{self, Shape};
+use crate::upstream::forward::{self, Credential, Manner, Origin, Proof};
+use crate::upstream::outcome::Ended;
+use crate::upstream::{backend, pools, wallet};
+
+/// Most of an upstream's error answer that is looked at.
+const ERROR_BODY_CAP: usize = 64 * 1024;
+
+impl Gateway {
+    /// Asks the breaker, picks an address and renders the path: everything that can still be refused.
+    pub(super) fn prepare(
+        &self,
+        session: &Session,
+        context: &mut RequestContext,
+        permit: &Permit,
+    ) -> Result<(), Refusal> {
+        let now = self.edge.live().clock.tick();
+        let index = context.trail.route.as_ref().map_or(usize::MAX, |(_, index)| *index);
+        let way = context.snapshot.way(index).ok_or_else(|| Refusal::internal("the route has no upstream"))?;
+        let ticket = way.backend.admit(way.class, now)?;
+        let target = way.backend.pick(now, None)?;
+        let head = session.req_header();
+        let sent = head.uri.path_and_query().ok_or_else(|| Refusal::internal("the request has no path"))?;
+        let raw = |range: &std::ops::Range<usize>| sent.path().get(range.clone()).unwrap_or_default();
+        let params: smallvec::SmallVec<[&str; 2]> = context.trail.params.iter().map(raw).collect();
+        let path = way.template.render(sent, &params).map_err(|error| Refusal::internal(error.to_string()))?;
+        context.progress = Progress::Forwarding(Forwarding {
+            backend: way.backend.clone(),
+            target,
+            ticket: Some(ticket),
+            class: way.class,
+            path,
+            upgrade: permit.route().upgrades && session.is_upgrade_req(),
+            repeatable: head.method.is_safe() && way.class != Class::Payment,
+            tries: 0,
+            tried: now,
+            connected: None,
+            answered: None,
+        });
+        Ok(())
+    }
+
+    pub(super) fn next_peer(&self, context: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        let now = self.edge.live().clock.tick();
+        let Progress::Forwarding(way) = &mut context.progress else {
+            return Err(Error::explain(ErrorType::InternalError, "forwarding without a permit"));
+        };
+        if way.tries > 0 {
+            match way.backend.pick(now, Some(&way.target)) {
+                Ok(other) => way.target = other,
+                Err(refusal) => return Err(Error::explain(ErrorType::ConnectError, refusal.to_string())),
+            }
+        }
+        way.tries += 1;
+        way.tried = now;
+        Ok(way.backend.peer(&way.target, way.upgrade))
+    }
+
+    pub(super) fn connected(&self, context: &mut RequestContext, _reused: bool) {
+        if let Progress::Forwarding(way) = &mut context.progress {
+            way.connected = Some(self.edge.live().clock.tick());
+        }
+    }
+
+    pub(super) fn shape_request(
+        &self,
+        session: &Session,
+        head: &mut RequestHeader,
+        context: &RequestContext,
+    ) -> Result<()> {
+        let (Progress::Forwarding(way), Some((route, _))) = (&context.progress, &context.trail.route) else {
+            return Err(Error::explain(ErrorType::InternalError, "forwarding without a permit"));
+        };
+        let passage = forward::Passage {
+            manner: manner(route.auth),
+            credential: Credential::rule(
+                context.snapshot.role(way.backend.name()),
+                route.auth,
+                proof(&context.trail.caller),
+            ),
+            identity: context.trail.caller.identity(),
+            trace: &context.upstream_trace(),
+            origin: &Origin {
+                client: context.client_header(),
+                https: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+                host: session.req_header().headers.get(http::header::HOST).cloned(),
+            },
+            host: way.target.host(),
+        };
+        forward::request(head, &passage);
+        head.set_uri(Uri::from(way.path.clone()));
+        Ok(())
+    }
+
+    /// Tells the breaker, and notes the time.
+    pub(super) fn judge_answer(&self, head: &ResponseHeader, context: &mut RequestContext) {
+        let now = self.edge.live().clock.tick();
+        if let Progress::Forwarding(way) = &mut context.progress {
+            way.answered.get_or_insert(now);
+            if !head.status.is_informational()
+                && let Some(ticket) = way.ticket.take()
+            {
+                ticket.settle(Ended::Status(head.status).outcome());
+            }
+        }
+    }
+
+    pub(super) fn shape_answer(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        if head.status.is_informational() {
+            return Ok(());
+        }
+        let Some((route, _)) = &passage.context.trail.route else { return Ok(()) };
+        let manner = manner(route.auth);
+        forward::response(head, manner);
+        let mut facts = passage.facts();
+        facts.keep_upstream_security = manner == Manner::Raw;
+        response::decorate(head, &facts)?;
+        let Progress::Forwarding(way) = &passage.context.progress else { return Ok(()) };
+        if way.backend.name() == pools::WALLET && (head.status.is_client_error() || head.status.is_server_error()) {
+            self.hold_wallet_error(session, passage);
+        }
+        Ok(())
+    }
+
+    /// A wallet's error answer is the protocol's if it has the protocol's shape, and otherwise none of the client's
+    /// business (protocol section 9). Which it is, only its body tells.
+    fn hold_wallet_error(&self, session: &mut Session, passage: &mut Passage) {
+        let way_back = passage.way_back.get_or_insert_with(WayBack::default).clone();
+        let request_id = passage.context.request_id;
+        let unix = passage.context.unix.as_secs();
+        let shape = Shape::of_path(session.req_header().uri.path());
+        let mapper = move |held: HeldAnswer| {
+            let refusal = wallet::error_of_answer(pools::WALLET, held.header.status, &held.header.headers, &held.body);
+            let answer = response::refusal(&refusal, shape, request_id.as_str(), unix);
+            response::replace(held.header, answer)
+        };
+        body_swap::hold_answer(session, &way_back, ERROR_BODY_CAP, Box::new(mapper));
+    }
+
+    /// Nothing was sent, so another address may be tried, whatever the method.
+    pub(super) fn not_connected(&self, context: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
+        let now = self.edge.live().clock.tick();
+        if let Progress::Forwarding(way) = &mut context.progress {
+            way.backend.connect_failed(&way.target, now);
+            error.set_retry(way.tries <= way.backend.config().retries);
+        }
+        error
+    }
+
+    /// The connection broke after the request went out. Only what may happen twice is sent again; on a connection from
+    /// the pool that turned out to be dead, that is the usual end of its life and no fault of the upstream.
+    pub(super) fn broken_off(
+        &self,
+        session: &Session,
+        context: &mut RequestContext,
+        error: Box<Error>,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let mut error = error;
+        if let Progress::Forwarding(way) = &context.progress {
+            let may = way.repeatable
+                && way.answered.is_none()
+                && way.tries <= way.backend.config().retries
+                && !session.as_ref().retry_buffer_truncated();
+            if may {
+                error.retry.decide_reuse(client_reused);
+            } else {
+                error.set_retry(false);
+            }
+        }
+        error
+    }
+
+    /// The end of the error road: the client is told, unless it has left or has had the answer's beginning.
+    pub(super) async fn give_up(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
+        let mut upstream = String::new();
+        let ended = if *error.esource() == ErrorSource::Downstream { Ended::Client } else { backend::ended(error) };
+        if let Progress::Forwarding(way) = &mut passage.context.progress {
+            upstream.push_str(way.backend.name());
+            if let Some(ticket) = way.ticket.take() {
+                ticket.settle(ended.outcome());
+            }
+        }
+        let refusal = match (ended, error.etype()) {
+            (Ended::Client, ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed) => None,
+            (Ended::Client, _) => Some(Refusal::new(Code::ValidationFailed, "The request could not be read.").close()),
+            (ended, _) => Some(ended.refusal(&upstream, error)),
+        };
+        let written = session.response_written().is_some_and(|head| !head.status.is_informational());
+        let Some(refusal) = refusal.filter(|_| !written) else {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        let status = refusal.status().as_u16();
+        let sent = self.refuse(session, passage, &refusal).await;
+        FailToProxy { error_code: status, can_reuse_downstream: sent.is_ok() && !refusal.closes() }
+    }
+}
+
+fn manner(auth: Auth) -> Manner {
+    if auth == Auth::Upstream { Manner::Raw } else { Manner::Guarded }
+}
+
+fn proof(caller: &Caller) -> Proof {
+    match caller {
+        Caller::Anonymous | Caller::Homeserver => Proof::None,
+        Caller::Tep(_) => Proof::Tep,
+        Caller::Matrix(_) => Proof::Matrix,
+        Caller::Client(_) => Proof::ClientSecret,
+    }
+}
+
+impl RequestContext {
+    /// The client's address as `X-Forwarded-For` says it.
+    fn client_header(&self) -> HeaderValue {
+        let text = self.client.map(|ip| ip.to_string()).unwrap_or_default();
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"))
+    }
+}

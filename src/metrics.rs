@@ -1,1 +1,0 @@
-//! Handles to count with; exporting is `telemetry`.

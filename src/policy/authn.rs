@@ -1,1 +1,0 @@
-//! authn: see the map in `policy`.

@@ -1,0 +1,227 @@
+//! Who is calling? A request's credential becomes a [`Caller`], or a refusal that says what was wrong with it.
+//!
+//! | a row asks for | what is taken | who decides |
+//! |---|---|---|
+//! | TEP | `Bearer tep.<JWT>` | [`verifier`]: keys, claims, mini-app, revocations; cached |
+//! | Matrix | `Bearer <access token>` | the homeserver ([`super::whoami`]); cached |
+//! | `hs_token` | `Bearer <hs_token>` | [`homeserver`]: constant-time comparison |
+//! | client | `Basic <id:secret>` | [`clients`]: hash of the secret |
+//!
+//! Nothing is taken for something else: where a row takes two kinds, the credential's own form decides which one it is.
+
+pub mod bearer;
+pub mod cache;
+pub mod claims;
+pub mod clients;
+pub mod fault;
+pub mod generation;
+pub mod homeserver;
+pub mod identity;
+pub mod jwt;
+pub mod key;
+pub mod registry;
+pub mod revocations;
+mod strict_json;
+pub mod verified;
+pub mod verifier;
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+
+pub use fault::Fault;
+pub use generation::Generation;
+pub use homeserver::HomeserverTokens;
+pub use identity::{UserHash, UserHasher};
+pub use registry::Registry;
+pub use revocations::{Revocations, Revoked};
+pub use verified::Verified;
+pub use verifier::{Rules, Verifier, VerifierState};
+
+use self::bearer::Credential;
+use super::whoami::{MatrixTokens, MatrixUser};
+use crate::config::MiniApp;
+use crate::error::{Code, Refusal};
+use crate::model::rows::Auth;
+use crate::model::{MiniAppId, ScopeSet, UserId};
+use crate::upstream::forward::Identity;
+
+/// Who is calling, proven.
+#[derive(Clone, Debug, Default)]
+pub enum Caller {
+    /// Nobody in particular: the row asks for nothing here, or for a proof that comes later.
+    #[default]
+    Anonymous,
+    /// A mini-app on a user's behalf.
+    Tep(Arc<Verified>),
+    /// A user.
+    Matrix(Arc<MatrixUser>),
+    /// The homeserver.
+    Homeserver,
+    /// A mini-app's back end.
+    Client(Arc<Client>),
+}
+
+/// A mini-app's back end, proven by its secret.
+#[derive(Debug)]
+pub struct Client {
+    /// The mini-app.
+    pub app: Arc<MiniApp>,
+    /// Who upstreams are told is calling.
+    pub identity: Identity,
+}
+
+const NOBODY: &Identity = &Identity { user_id: None, app_id: None, scopes: None, session_id: None, wallet_id: None };
+
+impl Caller {
+    /// The user on whose behalf the call is made.
+    pub fn user(&self) -> Option<&UserId> {
+        match self {
+            Caller::Tep(token) => Some(&token.claims.user),
+            Caller::Matrix(user) => Some(&user.user),
+            Caller::Anonymous | Caller::Homeserver | Caller::Client(_) => None,
+        }
+    }
+
+    /// The mini-app that makes the call.
+    pub fn app(&self) -> Option<&MiniAppId> {
+        match self {
+            Caller::Tep(token) => Some(&token.claims.app),
+            Caller::Client(client) => Some(&client.app.id),
+            Caller::Anonymous | Caller::Homeserver | Caller::Matrix(_) => None,
+        }
+    }
+
+    /// The scopes that the caller is held to; `None` for callers who prove their right by who they are.
+    pub fn scopes(&self) -> Option<ScopeSet> {
+        match self {
+            Caller::Tep(token) => Some(token.claims.scopes),
+            Caller::Anonymous | Caller::Homeserver | Caller::Matrix(_) | Caller::Client(_) => None,
+        }
+    }
+
+    /// Who upstreams are told is calling.
+    pub fn identity(&self) -> &Identity {
+        match self {
+            Caller::Tep(token) => &token.identity,
+            Caller::Matrix(user) => &user.identity,
+            Caller::Client(client) => &client.identity,
+            Caller::Anonymous | Caller::Homeserver => NOBODY,
+        }
+    }
+
+    /// The user in logs.
+    pub fn user_hash(&self) -> Option<UserHash> {
+        match self {
+            Caller::Tep(token) => Some(token.user_hash),
+            Caller::Matrix(user) => Some(user.user_hash),
+            Caller::Anonymous | Caller::Homeserver | Caller::Client(_) => None,
+        }
+    }
+}
+
+/// Authenticates requests under one config revision.
+#[derive(Debug)]
+pub struct Authn {
+    verifier: Verifier,
+    matrix: Option<Arc<MatrixTokens>>,
+    homeserver: HomeserverTokens,
+}
+
+impl Authn {
+    /// `matrix` is `None` when the config names no homeserver.
+    pub fn new(verifier: Verifier, matrix: Option<Arc<MatrixTokens>>, homeserver: HomeserverTokens) -> Authn {
+        Authn { verifier, matrix, homeserver }
+    }
+
+    /// The verifier of TEP tokens.
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// What is known of Matrix access tokens, to be handed on to the next revision.
+    pub fn matrix_tokens(&self) -> Option<&Arc<MatrixTokens>> {
+        self.matrix.as_ref()
+    }
+
+    /// Who is calling, if the request proves it the way that the row asks for. `query` is the raw query string, `now`
+    /// seconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// 401 with the challenge that fits, 403 for those who are known and not served, 503 when whoever would know does not
+    /// answer.
+    pub async fn authenticate(
+        &self,
+        auth: Auth,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        now: u64,
+    ) -> Result<Caller, Refusal> {
+        match auth {
+            // The body's proof is checked when the body has been read; an upstream's own credential is its business.
+            Auth::Public | Auth::InBody | Auth::Upstream => Ok(Caller::Anonymous),
+            Auth::Homeserver => self.homeserver.check(headers, query).map(|()| Caller::Homeserver),
+            Auth::Tep => self.tep(bearer_of(headers)?, now).await,
+            Auth::Matrix | Auth::Developer => self.matrix(bearer_of(headers)?, now).await,
+            Auth::MatrixOrTep => match bearer_of(headers)? {
+                token if bearer::looks_like_tep(token) => self.tep(token, now).await,
+                token => self.matrix(token, now).await,
+            },
+            Auth::MatrixOrOfficialTep => match bearer_of(headers)? {
+                token if bearer::looks_like_tep(token) => official(self.tep(token, now).await?),
+                token => self.matrix(token, now).await,
+            },
+            Auth::Client => match bearer::credential(headers)? {
+                Credential::Basic(credential) => self.client(credential),
+                _ => Err(clients::missing()),
+            },
+            Auth::TepOrClient => match bearer::credential(headers)? {
+                Credential::Basic(credential) => self.client(credential),
+                Credential::Bearer(token) => self.tep(token, now).await,
+                Credential::None | Credential::Other => Err(bearer::missing()),
+            },
+        }
+    }
+
+    async fn tep(&self, token: &str, now: u64) -> Result<Caller, Refusal> {
+        self.verifier.verify(token, now).await.map(Caller::Tep)
+    }
+
+    async fn matrix(&self, token: &str, now: u64) -> Result<Caller, Refusal> {
+        let Some(matrix) = &self.matrix else {
+            return Err(Refusal::new(Code::ServiceUnavailable, "Matrix access tokens cannot be checked here.")
+                .retry_after(60)
+                .inside("no homeserver upstream is configured"));
+        };
+        // Boxed: asking the homeserver is rare and its future large, and every request carries this one's size.
+        Box::pin(matrix.check(token, now)).await.map(Caller::Matrix)
+    }
+
+    fn client(&self, credential: &str) -> Result<Caller, Refusal> {
+        let app = clients::authenticate(self.verifier.registry(), credential)?;
+        let app_id = HeaderValue::from_str(app.id.as_str()).map_err(|error| Refusal::internal(error.to_string()))?;
+        let identity = Identity { app_id: Some(app_id), ..Identity::default() };
+        Ok(Caller::Client(Arc::new(Client { app, identity })))
+    }
+}
+
+fn bearer_of(headers: &HeaderMap) -> Result<&str, Refusal> {
+    match bearer::credential(headers)? {
+        Credential::Bearer(token) => Ok(token),
+        Credential::None | Credential::Basic(_) | Credential::Other => Err(bearer::missing()),
+    }
+}
+
+fn official(caller: Caller) -> Result<Caller, Refusal> {
+    match &caller {
+        Caller::Tep(token) if token.official => Ok(caller),
+        _ => Err(Refusal::new(Code::Forbidden, "Only official mini-apps may do this on a user's behalf.")),
+    }
+}

@@ -1,1 +1,0 @@
-//! guard: see the map in `policy`.

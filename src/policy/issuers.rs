@@ -1,1 +1,0 @@
-//! issuers: see the map in `policy`.

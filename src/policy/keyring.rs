@@ -1,1 +1,0 @@
-//! keyring: see the map in `policy`.

@@ -1,0 +1,297 @@
+//! Our own signing keys: a ring of several, so that rotating one voids no token and surprises no verifier.
+//!
+//! A key is announced before it signs, signs, and stays good for its tokens after it has stopped. The ring is a file
+//! ([`crate::store::keys`]) that commands change while an edge runs; the edge looks at it every second and swaps the
+//! ring in memory when it has changed. A file that cannot be read leaves the ring as it was.
+
+mod commands;
+mod mint;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::KeyPair as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use zeroize::Zeroizing;
+
+pub use commands::{KeyLine, Rotated};
+pub use mint::{MintError, TokenRequest, issuer_of};
+
+use super::authn::generation::Generation;
+use super::authn::key::VerifyKey;
+use crate::config::{Algorithm, Secret};
+use crate::store::keys::{KeyDocument, KeyFile, KeyFileError, KeyRecord, KeyState, Stamp};
+use crate::store::seal::{SealError, Sealer, sha256};
+
+/// How soon a running edge notices what a command did.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What a sealed private key is bound to, besides its key id.
+const PURPOSE: &str = "token signing key";
+
+/// Why the ring cannot be used as asked.
+#[derive(Debug)]
+pub enum KeyringError {
+    /// The file.
+    File(KeyFileError),
+    /// The master key is not one.
+    MasterKey(SealError),
+    /// The ring was sealed under another master key.
+    WrongMasterKey {
+        /// Of the ring.
+        ring: String,
+        /// Of the configured key.
+        configured: String,
+        /// The ring's file.
+        path: String,
+    },
+    /// One key does not open or is no RSA key.
+    Key {
+        /// Which one.
+        kid: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No key of that id is in the ring.
+    NoSuchKey(String),
+    /// There is no announced key to rotate to.
+    NothingAnnounced,
+    /// The file of a ring in use is gone.
+    Vanished(String),
+    /// The cryptographic library refused.
+    Library(&'static str),
+}
+
+impl fmt::Display for KeyringError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyringError::File(error) => error.fmt(f),
+            KeyringError::MasterKey(error) => write!(f, "keys.master_key_file: {error}"),
+            KeyringError::WrongMasterKey { ring, configured, path } => write!(
+                f,
+                "{path} was sealed under another master key (fingerprint {ring}) than the configured one (fingerprint \
+                 {configured}): configure the right one, or move the file away to begin a new ring"
+            ),
+            KeyringError::Key { kid, reason } => write!(f, "key {kid}: {reason}"),
+            KeyringError::NoSuchKey(kid) => write!(f, "no key {kid} in the ring; `keys list` shows what there is"),
+            KeyringError::NothingAnnounced => f.write_str(
+                "no announced key to rotate to: make one with `keys new`, let verifiers fetch it, then rotate",
+            ),
+            KeyringError::Vanished(path) => write!(f, "{path} is gone; the keys in memory stay in use until a restart"),
+            KeyringError::Library(doing) => write!(f, "the cryptographic library cannot {doing}"),
+        }
+    }
+}
+
+impl std::error::Error for KeyringError {}
+
+impl From<KeyFileError> for KeyringError {
+    fn from(error: KeyFileError) -> KeyringError {
+        KeyringError::File(error)
+    }
+}
+
+/// The ring as it is in memory.
+pub struct Keyring {
+    file: KeyFile,
+    sealer: Sealer,
+    generation: Generation,
+    ring: ArcSwap<Ring>,
+    seen: Mutex<Option<Stamp>>,
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keyring({}: {:?})", self.file.path().display(), self.ring.load().keys)
+    }
+}
+
+/// One state of the ring.
+#[derive(Default)]
+pub struct Ring {
+    keys: Vec<RingKey>,
+    signing: Option<Signing>,
+    jwks: Bytes,
+}
+
+struct RingKey {
+    verify: VerifyKey,
+    state: KeyState,
+    accepted_until: Option<u64>,
+}
+
+impl fmt::Debug for RingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verify.kid(), self.state.as_str())
+    }
+}
+
+struct Signing {
+    kid: String,
+    pair: KeyPair,
+}
+
+impl Ring {
+    /// The key that a token with this key id is to be checked with at `now` (seconds since the Unix epoch). An announced
+    /// key is taken: another instance may have rotated to it a moment before this one has noticed.
+    pub fn find(&self, kid: &str, now: u64) -> Option<&VerifyKey> {
+        let key = self.keys.iter().find(|key| key.verify.kid() == kid)?;
+        key.accepted_until.is_none_or(|until| now < until).then_some(&key.verify)
+    }
+
+    /// Signs anything at all, as only a test may want to.
+    #[cfg(test)]
+    pub(in crate::policy) fn sign_anything(&self, message: &[u8]) -> Vec<u8> {
+        self.signing.as_ref().unwrap().sign(message).unwrap()
+    }
+
+    /// The id of the key that signs.
+    pub fn signing_kid(&self) -> Option<&str> {
+        self.signing.as_ref().map(|signing| signing.kid.as_str())
+    }
+}
+
+impl Keyring {
+    /// Opens the ring of the store in `folder`; a missing file is an empty ring. `generation` moves whenever the ring
+    /// changes, so that cached tokens are looked at again.
+    ///
+    /// # Errors
+    /// When the master key is malformed or not the ring's, or the file or a key in it cannot be read.
+    pub fn open(folder: &Path, master_key: &Secret, generation: Generation) -> Result<Keyring, KeyringError> {
+        let keyring = Keyring {
+            file: KeyFile::in_folder(folder),
+            sealer: Sealer::new(master_key).map_err(KeyringError::MasterKey)?,
+            generation,
+            ring: ArcSwap::default(),
+            seen: Mutex::new(None),
+        };
+        keyring.load()?;
+        Ok(keyring)
+    }
+
+    /// Reads the file again if it has changed since it was last read; says whether it had. Costs one `stat` when not.
+    /// Call it every second and on reload, from a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Keyring::open`]; the ring then stays as it was, and the file is not looked at again until it changes.
+    pub fn refresh(&self) -> Result<bool, KeyringError> {
+        if self.file.stamp() == *self.seen.lock() {
+            return Ok(false);
+        }
+        self.load().map(|()| true)
+    }
+
+    /// Calls [`Keyring::refresh`] every second; ends only by being dropped.
+    pub async fn keep_fresh(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let keyring = self.clone();
+            match tokio::task::spawn_blocking(move || keyring.refresh()).await {
+                Ok(Ok(false)) | Err(_) => {}
+                Ok(Ok(true)) => log::info!("key ring changed: {:?}", self.ring.load().keys),
+                Ok(Err(error)) => log::error!("key ring: {error}; the keys in memory stay in use"),
+            }
+        }
+    }
+
+    /// The keys of the moment.
+    pub fn ring(&self) -> arc_swap::Guard<Arc<Ring>> {
+        self.ring.load()
+    }
+
+    /// The JWK Set that we publish: every key that signs, is about to, or has signed what is still good.
+    pub fn jwks(&self) -> Bytes {
+        self.ring.load().jwks.clone()
+    }
+
+    /// A salt for user names in logs that stays the same as long as the master key does.
+    pub fn log_salt(&self) -> Zeroizing<[u8; 32]> {
+        self.sealer.derive("user names in logs")
+    }
+
+    fn load(&self) -> Result<(), KeyringError> {
+        // Looked at before reading: a change in between is then found at the next look, rather than never.
+        let mut seen = self.seen.lock();
+        *seen = self.file.stamp();
+        if seen.is_none() && !self.ring.load().keys.is_empty() {
+            // An emptied ring would turn every caller away; whoever moved the file away did not ask for that.
+            return Err(KeyringError::Vanished(self.file.path().display().to_string()));
+        }
+        let ring = self.build(&self.file.read()?)?;
+        self.ring.store(Arc::new(ring));
+        drop(seen);
+        self.generation.bump();
+        Ok(())
+    }
+
+    fn build(&self, document: &KeyDocument) -> Result<Ring, KeyringError> {
+        self.check_master_key(document)?;
+        let mut ring = Ring::default();
+        let mut published = Vec::new();
+        for record in &document.keys {
+            // A revoked key has no private part any more, so nothing of it gets into the ring.
+            let Some(sealed) = record.sealed.as_deref().filter(|_| record.state != KeyState::Revoked) else { continue };
+            let wrong = |reason: String| KeyringError::Key { kid: record.kid.clone(), reason };
+            let der = self.sealer.open(PURPOSE, &record.kid, sealed).map_err(|e| wrong(e.to_string()))?;
+            let pair = KeyPair::from_pkcs8(&der).map_err(|e| wrong(format!("not an RSA key: {e}")))?;
+            let (n, e) = public_parts(&pair);
+            let verify = VerifyKey::rsa(&record.kid, &n, &e, &[Algorithm::Rs256]).map_err(|e| wrong(e.to_owned()))?;
+            published.push(serde_json::json!({
+                "kty": "RSA", "use": "sig", "alg": "RS256", "kid": record.kid,
+                "n": URL_SAFE_NO_PAD.encode(&n), "e": URL_SAFE_NO_PAD.encode(&e),
+            }));
+            if record.state == KeyState::Signing {
+                ring.signing = Some(Signing { kid: record.kid.clone(), pair });
+            }
+            ring.keys.push(RingKey { verify, state: record.state, accepted_until: record.accepted_until });
+        }
+        ring.jwks = Bytes::from(serde_json::json!({ "keys": published }).to_string());
+        Ok(ring)
+    }
+
+    fn check_master_key(&self, document: &KeyDocument) -> Result<(), KeyringError> {
+        let configured = self.sealer.fingerprint();
+        if document.master_key.is_empty() || document.master_key == configured {
+            return Ok(());
+        }
+        let path = self.file.path().display().to_string();
+        Err(KeyringError::WrongMasterKey { ring: document.master_key.clone(), configured, path })
+    }
+
+    /// A new key pair as a record of the ring. Its id is the beginning of its RFC 7638 thumbprint, in hex: never the same
+    /// for two keys, and fit for a command line.
+    fn new_record(&self, now: u64) -> Result<KeyRecord, KeyringError> {
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyringError::Library("make a key pair"))?;
+        let (n, e) = public_parts(&pair);
+        let thumbprint =
+            format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, URL_SAFE_NO_PAD.encode(e), URL_SAFE_NO_PAD.encode(n));
+        let kid: String = sha256(thumbprint.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).map_err(|_| KeyringError::Library("encode a key pair"))?;
+        let sealed = self.sealer.seal(PURPOSE, &kid, der.as_ref()).map_err(KeyringError::MasterKey)?;
+        Ok(KeyRecord {
+            kid,
+            state: KeyState::Announced,
+            created: now,
+            signs_since: None,
+            accepted_until: None,
+            revoked: None,
+            sealed: Some(sealed),
+        })
+    }
+}
+
+/// Modulus and exponent, big-endian and without leading zeros.
+fn public_parts(pair: &KeyPair) -> (Vec<u8>, Vec<u8>) {
+    let public = pair.public_key();
+    let part = |number: aws_lc_rs::io::Positive<'_>| number.big_endian_without_leading_zero().to_vec();
+    (part(public.modulus()), part(public.exponent()))
+}

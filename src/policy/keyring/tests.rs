@@ -1,0 +1,170 @@
+use serde_json::Value;
+use url::Url;
+
+use super::*;
+use crate::model::{MiniAppId, ScopeSet, UserId};
+use crate::policy::authn::testing::{EDGE, NOW, master_key};
+use crate::policy::authn::verifier::MAX_LIFETIME;
+
+fn open(folder: &Path) -> Keyring {
+    Keyring::open(folder, &master_key(), Generation::default()).unwrap()
+}
+
+fn states(keyring: &Keyring, now: u64) -> Vec<(String, Option<KeyState>)> {
+    keyring.list(now).unwrap().into_iter().map(|line| (line.kid, line.state)).collect()
+}
+
+fn published(keyring: &Keyring) -> Vec<String> {
+    let jwks: Value = serde_json::from_slice(&keyring.jwks()).unwrap();
+    jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+fn mint(keyring: &Keyring, ttl: u64) -> Result<String, MintError> {
+    let (user, app) = (UserId::parse("@alice:tween.example").unwrap(), MiniAppId::parse("ma_shop").unwrap());
+    keyring.mint(EDGE, &TokenRequest::new(user, app, ScopeSet::EMPTY, ttl), NOW)
+}
+
+#[test]
+fn a_key_is_published_before_it_signs_and_after() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = open(folder.path());
+    assert_eq!(keyring.jwks(), r#"{"keys":[]}"#);
+    assert_eq!(mint(&keyring, 60), Err(MintError::NoSigningKey));
+    let first = keyring.ensure_signing_key(NOW).unwrap().unwrap();
+    assert_eq!(keyring.ensure_signing_key(NOW).unwrap(), None);
+    assert!(matches!(keyring.rotate(NOW), Err(KeyringError::NothingAnnounced)));
+
+    let second = keyring.announce(NOW + 1).unwrap();
+    assert_eq!(keyring.ring().signing_kid(), Some(first.as_str()));
+    assert_eq!(published(&keyring), [first.clone(), second.clone()]);
+
+    let rotated = keyring.rotate(NOW + 600).unwrap();
+    assert_eq!(rotated, Rotated { signing: second.clone(), retiring: Some(first.clone()), announced_for: 599 });
+    assert_eq!(
+        states(&keyring, NOW + 600),
+        [(first.clone(), Some(KeyState::Retiring)), (second.clone(), Some(KeyState::Signing))]
+    );
+    assert_eq!(keyring.ring().signing_kid(), Some(second.as_str()));
+
+    let last_token = NOW + 600 + MAX_LIFETIME;
+    assert!(keyring.ring().find(&first, last_token).is_some(), "its last token may still be about");
+    assert!(keyring.ring().find(&first, last_token + 61).is_none());
+    assert_eq!(states(&keyring, last_token + 61)[0], (first.clone(), None));
+    keyring.announce(last_token + 61).unwrap();
+    assert!(!published(&keyring).contains(&first), "what has retired is swept out");
+}
+
+#[test]
+fn what_is_published_is_a_jwk_set_of_public_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = open(folder.path());
+    let kid = keyring.ensure_signing_key(NOW).unwrap().unwrap();
+    let jwks: Value = serde_json::from_slice(&keyring.jwks()).unwrap();
+    let key = jwks["keys"][0].as_object().unwrap();
+    let mut names: Vec<&str> = key.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["alg", "e", "kid", "kty", "n", "use"]);
+    assert_eq!(
+        (&key["alg"], &key["use"], &key["kid"], &key["e"]),
+        (&"RS256".into(), &"sig".into(), &kid.into(), &"AQAB".into())
+    );
+    assert_eq!(URL_SAFE_NO_PAD.decode(key["n"].as_str().unwrap()).unwrap().len(), 256);
+}
+
+#[test]
+fn a_running_edge_notices_what_commands_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (edge, command) = (open(folder.path()), open(folder.path()));
+    assert!(!edge.refresh().unwrap());
+    let first = command.ensure_signing_key(NOW).unwrap().unwrap();
+    let before = edge.generation.current();
+    assert!(edge.refresh().unwrap());
+    assert!(!edge.refresh().unwrap());
+    assert_ne!(edge.generation.current(), before);
+    assert_eq!(edge.ring().signing_kid(), Some(first.as_str()));
+    let second = command.revoke(&first, NOW).unwrap().unwrap();
+    assert!(edge.refresh().unwrap());
+    assert!(edge.ring().find(&first, NOW).is_none());
+    assert_eq!(edge.ring().signing_kid(), Some(second.as_str()), "another one takes its place at once");
+    assert_eq!(edge.ensure_signing_key(NOW).unwrap(), None);
+}
+
+#[test]
+fn a_revoked_key_is_gone_for_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = open(folder.path());
+    let first = keyring.ensure_signing_key(NOW).unwrap().unwrap();
+    let announced = keyring.announce(NOW).unwrap();
+    assert_eq!(keyring.revoke(&first, NOW + 5).unwrap(), Some(announced.clone()));
+    assert_eq!(published(&keyring), [announced]);
+    let text = std::fs::read_to_string(keyring.file.path()).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["keys"][0]["state"], "revoked");
+    assert!(document["keys"][0].get("sealed").is_none(), "the private key is destroyed");
+    let line = keyring.list(NOW + 9).unwrap().remove(0);
+    assert_eq!((line.state, line.revoked), (Some(KeyState::Revoked), Some(NOW + 5)));
+    assert!(matches!(keyring.revoke("nope", NOW), Err(KeyringError::NoSuchKey(_))));
+    assert_eq!(keyring.revoke(&first, NOW + 9).unwrap(), None, "revoking twice changes nothing");
+    assert_eq!(keyring.list(NOW + 9).unwrap()[0].revoked, Some(NOW + 5));
+}
+
+#[test]
+fn the_file_does_not_tell_private_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = open(folder.path());
+    keyring.ensure_signing_key(NOW).unwrap();
+    let error = Keyring::open(folder.path(), &Secret::new("0f".repeat(32)), Generation::default()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("keyring.json was sealed under another master key (fingerprint "), "{text}");
+    let error = Keyring::open(folder.path(), &Secret::new("short"), Generation::default()).unwrap_err();
+    assert!(error.to_string().contains("32 bytes"), "{error}");
+    assert!(!format!("{keyring:?}").contains("sealed"));
+}
+
+#[test]
+fn a_record_that_was_tampered_with_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = open(folder.path());
+    let first = keyring.ensure_signing_key(NOW).unwrap().unwrap();
+    let second = keyring.announce(NOW).unwrap();
+    let text = std::fs::read_to_string(keyring.file.path()).unwrap();
+    // Two keys change names: each would be sealed for the other.
+    let swapped = text.replace(&first, "X").replace(&second, &first).replace('X', &second);
+    std::fs::write(keyring.file.path(), swapped).unwrap();
+    assert!(matches!(open_error(folder.path()), KeyringError::Key { .. }));
+    assert!(keyring.refresh().is_err());
+    assert_eq!(keyring.ring().signing_kid(), Some(first.as_str()), "the ring in memory stays");
+    std::fs::remove_file(keyring.file.path()).unwrap();
+    assert!(matches!(keyring.refresh(), Err(KeyringError::Vanished(_))));
+    assert_eq!(keyring.ring().signing_kid(), Some(first.as_str()));
+}
+
+fn open_error(folder: &Path) -> KeyringError {
+    Keyring::open(folder, &master_key(), Generation::default()).unwrap_err()
+}
+
+#[test]
+fn lives_of_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let keyring = open(folder.path());
+    keyring.ensure_signing_key(NOW).unwrap();
+    assert!(mint(&keyring, 1).is_ok() && mint(&keyring, MAX_LIFETIME).is_ok());
+    assert_eq!(mint(&keyring, 0), Err(MintError::Lifetime));
+    assert_eq!(mint(&keyring, MAX_LIFETIME + 1), Err(MintError::Lifetime));
+    assert_ne!(mint(&keyring, 60), mint(&keyring, 60), "no two tokens have one jti");
+    let url = |text: &str| issuer_of(&Url::parse(text).unwrap());
+    assert_eq!(url("https://edge.example"), "https://edge.example");
+    assert_eq!(url("https://edge.example/tmcp"), "https://edge.example/tmcp");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_edge_looks_every_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let (edge, command) = (Arc::new(open(folder.path())), open(folder.path()));
+    let background = tokio::spawn(edge.clone().keep_fresh());
+    let kid = command.ensure_signing_key(NOW).unwrap().unwrap();
+    while edge.ring().signing_kid() != Some(kid.as_str()) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    background.abort();
+}

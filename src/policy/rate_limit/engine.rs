@@ -1,0 +1,64 @@
+//! The seam: where buckets live.
+//!
+//! An engine is asked with everything that it takes to decide: the policies with their arithmetic and their rule for a
+//! store that does not answer, whose bucket, and how many tokens. It decides over all of them at once, because "all or
+//! none" cannot be put together from single answers without handing tokens back.
+//!
+//! The answer comes as [`Taken`]: at once where the buckets are at hand, so that a limit in process costs no more than
+//! its arithmetic; later where somebody else has to be asked. Tokens held on behalf of a shared store are at
+//! hand, too, so such an engine answers at once most of the time, and waits only where exactness needs it.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use smallvec::SmallVec;
+
+use super::key::LimitKey;
+use super::policies::Policy;
+use super::rule::{Standing, Wait};
+use crate::clock::Tick;
+
+/// Tokens asked of one bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Charge<'a> {
+    /// Under which policy.
+    pub policy: &'a Policy,
+    /// Whose.
+    pub key: LimitKey,
+    /// How many.
+    pub cost: u32,
+}
+
+/// The answer to a call's charges.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Whether the call may proceed: no policy objects that is not report-only.
+    pub admitted: bool,
+    /// How each charge stands, in the order asked. Report-only policies that object have [`Standing::wait`] set though
+    /// the call is admitted; they gave no tokens.
+    pub standings: SmallVec<[Standing; 2]>,
+}
+
+impl Outcome {
+    /// Whether the standings let a call through.
+    pub fn admits(charges: &[Charge<'_>], standings: &[Standing]) -> bool {
+        charges.iter().zip(standings).all(|(charge, standing)| charge.policy.report_only || standing.wait == Wait::No)
+    }
+}
+
+/// An answer, or the promise of one.
+pub enum Taken {
+    /// Decided.
+    Now(Outcome),
+    /// Somebody has to be asked first. Dropping it leaves no tokens taken that are not handed back or void in time.
+    Later(Pin<Box<dyn Future<Output = Outcome> + Send>>),
+}
+
+/// A place where buckets live.
+pub trait Engine: Send + Sync {
+    /// Takes what is asked from all buckets, or from none.
+    ///
+    /// When any policy objects that is not report-only, no bucket changes, and standings are those before the call.
+    /// Otherwise every bucket of a policy that does not object has given its tokens.
+    fn take(&self, now: Tick, charges: &[Charge<'_>]) -> Taken;
+}

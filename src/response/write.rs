@@ -1,0 +1,102 @@
+//! Headers of every answer, and writing one that the edge makes itself.
+
+use bytes::Bytes;
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, ORIGIN, TRANSFER_ENCODING, VARY,
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::{Answer, SECURITY, TMCP_VERSION, X_PROTOCOL_OPERATION, X_TMCP_VERSION, X_TRACE_ID};
+use crate::model::Operation;
+use crate::policy::rate_limit::Report;
+
+/// What the headers of an answer tell about its request.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The operation.
+    pub operation: Operation,
+    /// The trace's id.
+    pub trace_id: HeaderValue,
+    /// How the caller stands with its limits, when the route has any.
+    pub limit: Option<&'a Report>,
+    /// What the response cache said (`X-Cache`), when the route is cached.
+    pub cache: Option<&'static str>,
+    /// The origin that may read the answer (CORS).
+    pub origin: Option<&'a HeaderValue>,
+    /// Keep stricter security headers that the upstream sent (raw rows, protocol section 10).
+    pub keep_upstream_security: bool,
+}
+
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const ALLOW_ORIGIN: HeaderName = http::header::ACCESS_CONTROL_ALLOW_ORIGIN;
+const EXPOSE: HeaderName = http::header::ACCESS_CONTROL_EXPOSE_HEADERS;
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "Retry-After, X-Trace-Id, X-TMCP-Version, X-Protocol-Operation, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, \
+     X-RateLimit-Reset-After, X-Cache",
+);
+
+/// Sets the headers that stand on every answer (protocol section 10).
+pub fn decorate(header: &mut ResponseHeader, facts: &Facts<'_>) -> Result<()> {
+    for (name, value) in SECURITY {
+        if !(facts.keep_upstream_security && header.headers.contains_key(&name)) {
+            header.insert_header(name, value)?;
+        }
+    }
+    header.insert_header(X_TRACE_ID, facts.trace_id.clone())?;
+    header.insert_header(X_TMCP_VERSION, HeaderValue::from_static(TMCP_VERSION))?;
+    header.insert_header(X_PROTOCOL_OPERATION, HeaderValue::from_static(facts.operation.as_str()))?;
+    let mut failed = Ok(());
+    if let Some(report) = facts.limit {
+        report.write(&mut |name, value| {
+            if let Err(error) = header.insert_header(name, value) {
+                failed = Err(error);
+            }
+        });
+    }
+    failed?;
+    if let Some(cache) = facts.cache {
+        header.insert_header(X_CACHE, HeaderValue::from_static(cache))?;
+    }
+    if let Some(origin) = facts.origin {
+        header.insert_header(ALLOW_ORIGIN, origin.clone())?;
+        header.append_header(VARY, HeaderValue::from(ORIGIN))?;
+        header.insert_header(EXPOSE, EXPOSED)?;
+    }
+    Ok(())
+}
+
+/// Writes an answer of the edge's own. A `HEAD` request gets the header alone.
+pub async fn send(session: &mut Session, answer: Answer, facts: &Facts<'_>) -> Result<()> {
+    let mut header = ResponseHeader::build_no_case(answer.status, Some(24))?;
+    for (name, value) in answer.headers {
+        header.append_header(name, value)?;
+    }
+    decorate(&mut header, facts)?;
+    if answer.status != StatusCode::NO_CONTENT {
+        // An answer without a length would end with the connection on HTTP/1.1.
+        header.insert_header(CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
+    }
+    let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { answer.body };
+    session.write_response_header(Box::new(header), body.is_empty()).await?;
+    if !body.is_empty() {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// Turns an upstream's answer, already decorated, into `answer`: its status, its body, its headers.
+pub fn replace(mut header: Box<ResponseHeader>, answer: Answer) -> (Box<ResponseHeader>, Bytes) {
+    for gone in [CONTENT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED, TRANSFER_ENCODING] {
+        header.remove_header(&gone);
+    }
+    // These can fail only for statuses and names that are malformed, and ours are constants.
+    let _ = header.set_status(answer.status);
+    for (name, value) in answer.headers {
+        let _ = header.insert_header(name, value);
+    }
+    let _ = header.insert_header(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
+    (header, answer.body)
+}

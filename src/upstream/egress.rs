@@ -1,1 +1,0 @@
-//! egress: see the map in `upstream`.
