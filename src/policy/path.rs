@@ -181,7 +181,7 @@ mod tests {
         fn ranges_point_at_the_raw_text(raw in "(/[a-z%0-9.;]{0,6}){1,6}") {
             if let Ok(view) = PathView::parse(&raw) {
                 let joined: String = view.segments.iter().flat_map(|s| ["/", &raw[s.range.clone()]]).collect();
-                prop_assert_eq!(joined, raw);
+                prop_assert_eq!(&joined, &raw);
             }
         }
 

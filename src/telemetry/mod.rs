@@ -84,7 +84,7 @@ mod tests {
         let (sender, lines) = std::sync::mpsc::channel();
         let sink = access_log::tests::Channel(sender);
         let log = AccessLog::to_writer(Box::new(sink), metrics.clone()).unwrap();
-        let telemetry = Telemetry { metrics: metrics.clone(), log, spans: None };
+        let telemetry = Telemetry { metrics: metrics.clone(), log, spans: Arc::default() };
         telemetry.finish(&Outcome {
             status: 504,
             upstream: Some("wallet"),

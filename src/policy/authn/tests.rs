@@ -46,10 +46,11 @@ fn what_we_mint_we_take() {
     assert_eq!((c.room.as_ref().unwrap().as_str(), c.issuer.as_str()), ("!chat:tween.example", EDGE));
     assert_eq!((c.issued_at, c.expires_at, c.kid.as_str()), (NOW, NOW + 3600, house.kid().as_str()));
     assert_eq!(c.jti.as_ref().unwrap().len(), 22);
-    let h = &verified.headers;
-    assert_eq!((h.user.to_str().unwrap(), h.app.to_str().unwrap()), ("@alice:tween.example", "ma_shop"));
-    assert_eq!(h.scopes, "wallet:balance wallet:pay");
-    assert!(h.session.as_ref().unwrap() == "s1" && h.wallet.as_ref().unwrap() == "tw_1");
+    let told = &verified.identity;
+    let text = |value: &Option<http::HeaderValue>| value.as_ref().unwrap().to_str().unwrap().to_owned();
+    assert_eq!((text(&told.user_id).as_str(), text(&told.app_id).as_str()), ("@alice:tween.example", "ma_shop"));
+    assert_eq!(text(&told.scopes), "wallet:balance wallet:pay");
+    assert_eq!((text(&told.session_id).as_str(), text(&told.wallet_id).as_str()), ("s1", "tw_1"));
     let again = verify(&verifier, token.strip_prefix("tep.").unwrap(), NOW).unwrap();
     assert!(Arc::ptr_eq(&verified, &again), "the prefix makes no other token of it");
 }
@@ -192,7 +193,7 @@ fn a_reload_reaches_cached_tokens() {
     house.apps[0].scopes = ScopeSet::from_list("wallet:balance");
     let tighter = house.verifier();
     assert_eq!(verify(&tighter, &token, NOW).unwrap().claims.scopes.to_string(), "wallet:balance");
-    assert_eq!(verify(&tighter, &token, NOW).unwrap().headers.scopes, "wallet:balance");
+    assert_eq!(verify(&tighter, &token, NOW).unwrap().identity.scopes.as_ref().unwrap(), "wallet:balance");
     let old_rules = verify(&before, &token, NOW).unwrap();
     assert_eq!(old_rules.claims.scopes.to_string(), "wallet:balance wallet:pay", "a request under way keeps its rules");
     assert_eq!(verify(&tighter, &token, NOW).unwrap().claims.scopes.to_string(), "wallet:balance");

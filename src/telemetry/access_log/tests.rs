@@ -10,6 +10,7 @@ use super::super::trace::{RequestId, TraceContext};
 use super::*;
 use crate::error::Code;
 use crate::model::Operation;
+use crate::policy::authn::UserHasher;
 
 const LONG: Duration = Duration::from_secs(20);
 
