@@ -1,51 +1,15 @@
 //! The scan: one pass over the bytes, no recursion, no allocation per value or name.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
-
 use smallvec::SmallVec;
 
 use super::fault::{self, Fault, Problem, push_step, syntax};
-use super::text::{hex4, unescape};
+use super::names::{Hashes, Name, same, text_of};
+use super::text::hex4;
 use super::tree::{Kind, Node};
 use super::{MAX_DEPTH, MAX_NUMBER, MAX_VALUES};
 
 /// Up to so many names of an object are compared one by one; of more, hashes are looked up first.
 const COMPARED_ONE_BY_ONE: usize = 16;
-
-/// The hashes of an object's names. They are made by the standard library's keyed hasher with a key of their own, so
-/// that nobody can prepare names that collide; here they are only stored. A hash that stands here already is a reason to
-/// compare the names themselves, which happens once: it is a double, then, and the end of the scan.
-#[derive(Default)]
-struct Hashes {
-    keyed: RandomState,
-    known: HashSet<u64, BuildHasherDefault<AsItIs>>,
-}
-
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-impl Hashes {
-    /// False when such a hash is known already.
-    fn insert(&mut self, name: &str) -> bool {
-        self.known.insert(self.keyed.hash_one(name))
-    }
-}
 
 /// Checks `bytes`, and with `INDEX` returns the nodes in the order of the text.
 pub(super) fn scan<const INDEX: bool>(bytes: &[u8]) -> Result<(&str, Vec<Node>), Fault> {
@@ -94,14 +58,6 @@ struct Frame {
 enum Holds {
     Elements,
     Members { names_from: usize, current: Option<Name>, hashes: Option<Box<Hashes>> },
-}
-
-/// A string literal's inside.
-#[derive(Clone, Copy)]
-struct Name {
-    start: u32,
-    end: u32,
-    escaped: bool,
 }
 
 type Step = Result<(), Problem>;
@@ -396,22 +352,6 @@ impl<const INDEX: bool> Scanner<'_, INDEX> {
 /// An offset or an index as it is stored; [`scan`] has refused what is too long for it.
 fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
-}
-
-fn raw(text: &str, name: Name) -> &str {
-    text.get(name.start as usize..name.end as usize).unwrap_or_default()
-}
-
-fn text_of(text: &str, name: Name) -> Cow<'_, str> {
-    if name.escaped { unescape(raw(text, name)) } else { Cow::Borrowed(raw(text, name)) }
-}
-
-fn same(text: &str, one: Name, other: Name) -> bool {
-    if one.escaped || other.escaped {
-        text_of(text, one) == text_of(text, other)
-    } else {
-        raw(text, one).as_bytes() == raw(text, other).as_bytes()
-    }
 }
 
 /// How many bytes at the start need no attention inside a string: neither quote, backslash nor control character.
