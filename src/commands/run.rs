@@ -218,7 +218,7 @@ async fn look_after(edge: Arc<Edge>) {
                 std::future::pending::<()>().await
             };
             tokio::select! {
-                () = never_over => {}
+                () = fresh => {}
                 () = edge.changed(snapshot.revision) => {}
             }
         }
