@@ -153,9 +153,16 @@ impl Edge {
         let _ = self.revisions.subscribe().wait_for(|current| *current != revision).await;
     }
 
-    /// Builds a snapshot of `config` and puts it in force. On an error the last good one stays.
-    pub fn replace(&self, config: Config, background: &Handle) -> Result<u64, String> {
+    /// Builds a snapshot of `config` and puts it in force. On an error the last good one stays. `agreed` is asked once
+    /// the snapshot is built, and may still say no: it takes over what lies outside of snapshots.
+    pub fn replace(
+        &self,
+        config: Config,
+        background: &Handle,
+        agreed: impl FnOnce(&Config) -> Result<(), String>,
+    ) -> Result<u64, String> {
         let next = Snapshot::build(config, &self.live, Some(&self.current.load()))?;
+        agreed(&next.config)?;
         let revision = next.revision;
         next.upstreams.start(background);
         self.live.apply(&next.config);

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::gateway::{self, Gateway};
 use crate::live::Live;
 use crate::metrics::Reload;
-use crate::server::{Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
+use crate::server::{ConfigFiles, Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
 use crate::snapshot::{Edge, Snapshot};
 use crate::telemetry::export::Exporter;
 use crate::telemetry::{AccessLog, Spans, Telemetry};
@@ -44,6 +44,7 @@ pub(super) fn start(
     upgrade: bool,
     ready: impl FnOnce(&Started) -> Result<(), String> + Send + 'static,
 ) -> Result<ExitCode, String> {
+    let files = ConfigFiles::look(config.files.clone());
     let clock = Clock::system();
     let live = Live::open(&config, clock.clone())?;
     let lifecycle = Lifecycle::new();
@@ -56,7 +57,7 @@ pub(super) fn start(
         max_header_size: config.validation.max_header_size,
         tries: gateway::MOST_TRIES,
         upstream_pool: snapshot.upstreams.pool_size(),
-        files: config.files.clone(),
+        files,
         upgrade,
         lifecycle: lifecycle.clone(),
         clock,
@@ -162,13 +163,15 @@ fn reload_hook(
                 let config = load(&path)?;
                 config.require_for_run().map_err(|unmet| unmet.to_string())?;
                 let server = server.get().ok_or("the server is still starting")?;
-                let restart = server.apply(&config.server)?;
-                if !restart.is_empty() {
-                    log::warn!("changed, but only in force after a restart or an upgrade: {}", restart.join(", "));
-                }
                 let files = config.files.clone();
                 edge.live().tokens.keyring.refresh().map_err(|error| error.to_string())?;
-                edge.replace(config, &runtime)?;
+                edge.replace(config, &runtime, |config| {
+                    let restart = server.apply(&config.server)?;
+                    if !restart.is_empty() {
+                        log::warn!("changed, but only in force after a restart or an upgrade: {}", restart.join(", "));
+                    }
+                    Ok(())
+                })?;
                 let config = edge.snapshot().config.clone();
                 if cache.load().size() != config.cache.response || cache.load().vary_by() != config.cache.vary_by {
                     cache.store(Arc::new(response_cache(&config, &edge.live().clock)));
@@ -208,7 +211,12 @@ async fn look_after(edge: Arc<Edge>) {
     let issuers = async {
         loop {
             let snapshot = edge.snapshot();
-            let fresh = snapshot.policy.authn.verifier().issuers().keep_fresh();
+            let issuers = snapshot.policy.authn.verifier().issuers();
+            // With no issuers there is nothing to do until a revision brings some.
+            let fresh = async {
+                issuers.keep_fresh().await;
+                std::future::pending::<()>().await
+            };
             tokio::select! {
                 () = fresh => {}
                 () = edge.changed(snapshot.revision) => {}

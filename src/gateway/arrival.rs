@@ -46,7 +46,6 @@ impl Gateway {
         let snapshot = passage.context.snapshot.clone();
         let config = &snapshot.config;
 
-        self.keep_alive(session, config);
         let peer = peer_ip(session);
         let client = client_addr::derive(peer, &session.req_header().headers, &config.server.trusted_proxies);
         passage.context.client = Some(client.ip);
@@ -124,14 +123,6 @@ impl Gateway {
                 self.prepare(session, &mut passage.context, &permit)?;
                 Ok(Next::Forward)
             }
-        }
-    }
-
-    fn keep_alive(&self, session: &mut Session, config: &crate::config::Config) {
-        if self.edge.is_draining() {
-            session.set_keepalive(None);
-        } else {
-            session.set_keepalive(Some(config.server.limits.keepalive.as_secs().max(1)));
         }
     }
 }
