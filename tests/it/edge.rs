@@ -123,10 +123,10 @@ pub fn shared() -> &'static TestEdge {
 }
 
 /// A process that ends with its owner, however the owner ends: it is told by its standard input closing.
-struct Guarded(Child);
+pub struct Guarded(Child);
 
 impl Guarded {
-    fn spawn(program: &str, arguments: &[&str], log: &Path) -> Guarded {
+    pub fn spawn(program: &str, arguments: &[&str], log: &Path) -> Guarded {
         let log = fs::File::create(log).unwrap();
         let mut command = Command::new("/bin/sh");
         command

@@ -2,10 +2,12 @@
 
 mod arrows;
 mod bodies;
+mod dev;
 mod edge;
 mod headers;
 mod json;
 mod limits;
+mod logs;
 mod matrix;
 mod paths;
 mod resolve;
