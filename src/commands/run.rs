@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::cache::ResponseCache;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::live::Live;
 use crate::metrics::Reload;
 use crate::server::{ConfigFiles, Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
@@ -55,7 +55,7 @@ pub(super) fn start(
     let spec = ServerSpec {
         server: config.server.clone(),
         max_header_size: config.validation.max_header_size,
-        tries: config.upstreams.values().map(|upstream| upstream.retries).max().unwrap_or(0) as usize + 1,
+        tries: gateway::MOST_TRIES,
         upstream_pool: snapshot.upstreams.pool_size(),
         files,
         upgrade,

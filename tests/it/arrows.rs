@@ -21,8 +21,7 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Arrows inside one floor that are part of the design.
-const SIDEWAYS: &[(&str, &str)] =
-    &[
+const SIDEWAYS: &[(&str, &str)] = &[
     ("metrics", "model"),
     ("config", "error"),
     ("snapshot", "live"),

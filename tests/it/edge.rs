@@ -299,11 +299,8 @@ impl TestEdge {
         keyring.ensure_signing_key(clock.unix_secs()).unwrap();
 
         let log = place.join("edge.log");
-        let process = Guarded::spawn(
-            env!("CARGO_BIN_EXE_tmcp-edge"),
-            &["run", "--config", config.to_str().unwrap()],
-            &log,
-        );
+        let process =
+            Guarded::spawn(env!("CARGO_BIN_EXE_tmcp-edge"), &["run", "--config", config.to_str().unwrap()], &log);
         let edge = TestEdge {
             address,
             tls,
@@ -404,9 +401,8 @@ impl TestEdge {
         // A refusal may come, and the connection close, before the body is out; the answer tells.
         let _ = wire.write(request.body_bytes());
         let answer = wire.answer_to(request.method == "HEAD");
-        answer.unwrap_or_else(|error| {
-            panic!("{} {}: no answer: {error}\n{}", request.method, request.target, self.log())
-        })
+        answer
+            .unwrap_or_else(|error| panic!("{} {}: no answer: {error}\n{}", request.method, request.target, self.log()))
     }
 
     pub fn wire(&self) -> Wire {

@@ -75,7 +75,10 @@ fn the_wallet_hears_who_calls_from_the_edge_alone() {
     let seen = edge.at_wallet("x-mark", &mark);
     assert_eq!(seen.len(), 1);
     let headers = &seen[0].headers;
-    assert!(!headers.iter().any(|(name, value)| name.contains('_') || value.contains("evil") || value.contains("6.6.6.6")), "{headers:#?}");
+    assert!(
+        !headers.iter().any(|(name, value)| name.contains('_') || value.contains("evil") || value.contains("6.6.6.6")),
+        "{headers:#?}"
+    );
     assert_eq!(headers["x-tmcp-user-id"], user.as_str());
     assert_eq!(headers["x-tmcp-app-id"], APP);
     assert_eq!(headers["x-tmcp-scopes"], ordinary().to_string());
@@ -157,9 +160,8 @@ fn a_trace_is_taken_over_when_it_is_well_formed() {
     let edge = shared();
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let ask = |traceparent: &str| {
-        let answer = edge.send(
-            Request::get("/api/v1/wallet/balance").bearer(&edge.full_token()).header("traceparent", traceparent),
-        );
+        let answer = edge
+            .send(Request::get("/api/v1/wallet/balance").bearer(&edge.full_token()).header("traceparent", traceparent));
         answer.header("x-trace-id").unwrap().to_owned()
     };
     assert_eq!(ask(&format!("00-{trace}-b7ad6b7169203331-01")), trace);

@@ -119,9 +119,7 @@ fn what_is_authorised_is_what_is_forwarded() {
         ("/api/v1/payments/pay_1", "/api/v1/payments/pay_1"),
     ] {
         let mark = mark();
-        let answer = edge.send(
-            crate::wire::Request::get(sent).bearer(&edge.full_token()).header("x-mark", &mark),
-        );
+        let answer = edge.send(crate::wire::Request::get(sent).bearer(&edge.full_token()).header("x-mark", &mark));
         assert!(matches!(answer.status, 200 | 404), "{sent}: {} {}", answer.status, answer.text());
         let seen: Vec<String> = edge.at_wallet("x-mark", &mark).iter().map(|request| request.path.clone()).collect();
         assert_eq!(seen, [arrives], "{sent}");

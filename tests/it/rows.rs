@@ -207,7 +207,17 @@ fn both_prefixes_are_one_route_with_one_limit() {
 #[test]
 fn nowhere_is_404_in_the_protocols_words() {
     let edge = shared();
-    for path in ["/", "/api", "/api/v1", "/api/v1/wallet", "/api/v1/wallet/balance/", "/admin", "/metrics", "/healthz", "/API/V1/wallet/balance"] {
+    for path in [
+        "/",
+        "/api",
+        "/api/v1",
+        "/api/v1/wallet",
+        "/api/v1/wallet/balance/",
+        "/admin",
+        "/metrics",
+        "/healthz",
+        "/API/V1/wallet/balance",
+    ] {
         let answer = edge.send(Request::get(path).bearer(&edge.full_token()));
         assert_eq!(answer.verdict(), (404, "NOT_FOUND".into()), "{path}");
         check_headers(&answer, "unmatched");

@@ -256,3 +256,23 @@ fn headers_over_the_limit_are_431() {
         }
     }
 }
+
+#[test]
+fn what_cannot_be_parsed_is_not_repeated_in_a_log() {
+    let edge = shared();
+    let secret = format!("unparsable{}", mark());
+    for text in [
+        format!(
+            "GET /api/v1/wallet/balance?token={secret} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {secret}\r\nb@d : x\r\n\r\n"
+        ),
+        format!("GET /?{secret} HTTP/9.9\r\nHost: a\r\n\r\n"),
+        format!("{secret}\r\n\r\n"),
+        format!("POST /x HTTP/1.1\r\nHost: a\r\nCookie: {secret}\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
+    ] {
+        let mut wire = Wire::to(edge.address);
+        wire.write(text).unwrap();
+        assert!(wire.answer().is_ok_and(|answer| answer.status == 400));
+    }
+    assert!(!edge.log().contains(&secret), "{}", edge.log());
+    assert!(!edge.access_log_text().contains(&secret));
+}
