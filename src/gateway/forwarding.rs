@@ -235,9 +235,17 @@ impl Gateway {
         let Some(refusal) = refusal.filter(|_| !written) else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        let status = refusal.status().as_u16();
-        let sent = self.refuse(session, passage, &refusal).await;
-        FailToProxy { error_code: status, can_reuse_downstream: sent.is_ok() && !refusal.closes() }
+        // Pingora drops the connection at the end of this road. The answer has to say so, or the client would send its
+        // next request into nothing; and only the real session knows what stands in `Connection`.
+        if let Some(way_back) = &passage.way_back {
+            body_swap::give_back(session, way_back).await;
+        }
+        session.set_keepalive(None);
+        let error_code = refusal.status().as_u16();
+        if let Err(error) = self.refuse(session, passage, &refusal).await {
+            log::debug!("the client could not be told {error_code}: {error}");
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
     }
 }
 
