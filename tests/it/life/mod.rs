@@ -11,12 +11,12 @@ mod process;
 mod upstream;
 
 //mod commands;
-//mod doors;
-//mod drain;
-//mod proxies;
+mod doors;
+mod drain;
+mod proxies;
 mod reload;
-//mod tls;
-//mod upgrade;
+mod tls;
+mod upgrade;
 //mod upstreams;
 //mod websocket;
 
