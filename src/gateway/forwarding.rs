@@ -119,7 +119,7 @@ impl Gateway {
             trace: &context.upstream_trace(),
             origin: &Origin {
                 client: context.client_header(),
-                https: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+                https: over_tls(session, context),
                 host: session.req_header().headers.get(http::header::HOST).cloned(),
             },
             host: way.target.host(),
@@ -291,6 +291,12 @@ impl Gateway {
         let _ = self.refuse(session, passage, &refusal).await;
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
+}
+
+/// Whether the client spoke TLS: to us, or to the trusted proxy that says so.
+fn over_tls(session: &Session, context: &RequestContext) -> bool {
+    let forwarded = || session.req_header().headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    session.digest().is_some_and(|digest| digest.ssl_digest.is_some()) || (context.via_trusted_proxy && forwarded())
 }
 
 fn is_interim(head: &ResponseHeader) -> bool {
