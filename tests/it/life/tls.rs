@@ -12,12 +12,12 @@ use pingora::tls::x509::X509;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::client::{Connection, get, post};
 use super::process::{ALICE, Edge, Setup, free_address};
-use super::upstream::Upstream;
+use super::upstream::{Upstream, on};
 use super::{eventually, until};
 
 const BALANCE: &str = "/api/v1/wallet/balance";
@@ -75,12 +75,9 @@ impl Authority {
         let acceptor = Arc::new(acceptor.build());
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
-        socket.set_nonblocking(true).unwrap();
         Upstream::on(name, address, |runtime| {
             let (ready, done) = mpsc::channel(16);
-            let inside = runtime.enter();
-            let tcp = TcpListener::from_std(socket).unwrap();
-            drop(inside);
+            let tcp = on(runtime, socket);
             runtime.spawn(async move {
                 while let Ok((stream, peer)) = tcp.accept().await {
                     let (acceptor, ready) = (acceptor.clone(), ready.clone());

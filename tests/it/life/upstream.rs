@@ -47,11 +47,7 @@ impl Upstream {
     /// A plain server for HTTP/1.1 and, by prior knowledge, HTTP/2.
     pub fn start(name: &str) -> Upstream {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Self::on(name, socket.local_addr().unwrap(), |runtime| {
-            socket.set_nonblocking(true).unwrap();
-            let _inside = runtime.enter();
-            TcpListener::from_std(socket).unwrap()
-        })
+        Self::on(name, socket.local_addr().unwrap(), |runtime| on(runtime, socket))
     }
 
     /// A server behind whatever `listen` makes.
@@ -92,8 +88,8 @@ impl Upstream {
 
     /// Brings it back where it was.
     pub fn revive(&mut self) {
-        let address = self.address;
-        self.run(|runtime| runtime.block_on(TcpListener::bind(address)).unwrap());
+        let socket = std::net::TcpListener::bind(self.address).unwrap();
+        self.run(|runtime| on(runtime, socket));
     }
 
     /// What has arrived, health checks aside.
@@ -125,6 +121,13 @@ impl Upstream {
     pub fn answers(&self, status: StatusCode) {
         *self.shared.status.lock() = status;
     }
+}
+
+/// The socket on a runtime other than the one that is being used.
+pub fn on(runtime: &Runtime, socket: std::net::TcpListener) -> TcpListener {
+    socket.set_nonblocking(true).unwrap();
+    let _inside = runtime.enter();
+    TcpListener::from_std(socket).unwrap()
 }
 
 impl Drop for Upstream {
