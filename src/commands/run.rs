@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::cache::ResponseCache;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::live::Live;
 use crate::metrics::Reload;
 use crate::server::{ConfigFiles, Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
@@ -55,7 +55,7 @@ pub(super) fn start(
     let spec = ServerSpec {
         server: config.server.clone(),
         max_header_size: config.validation.max_header_size,
-        tries: config.upstreams.values().map(|upstream| upstream.retries).max().unwrap_or(0) as usize + 1,
+        tries: gateway::MOST_TRIES,
         upstream_pool: snapshot.upstreams.pool_size(),
         files,
         upgrade,
@@ -211,7 +211,12 @@ async fn look_after(edge: Arc<Edge>) {
     let issuers = async {
         loop {
             let snapshot = edge.snapshot();
-            let fresh = snapshot.policy.authn.verifier().issuers().keep_fresh();
+            let issuers = snapshot.policy.authn.verifier().issuers();
+            // With no issuers there is nothing to do until a revision brings some.
+            let fresh = async {
+                issuers.keep_fresh().await;
+                std::future::pending::<()>().await
+            };
             tokio::select! {
                 () = fresh => {}
                 () = edge.changed(snapshot.revision) => {}

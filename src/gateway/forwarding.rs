@@ -1,5 +1,6 @@
 //! To an upstream and back: where to, with which headers, and what its trouble means.
 
+use bytes::Bytes;
 use http::HeaderValue;
 use http::uri::Uri;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -8,8 +9,8 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::body_swap::{self, HeldAnswer, WayBack};
-use super::{Gateway, Passage};
-use crate::context::{Forwarding, Progress, RequestContext};
+use super::{Gateway, Passage, last_word};
+use crate::context::{Forwarding, Progress, Refused, RequestContext};
 use crate::error::{Code, Refusal};
 use crate::metrics::{PoolResult, UpstreamFailure};
 use crate::model::rows::{Auth, Class};
@@ -34,7 +35,8 @@ impl Gateway {
         let now = self.edge.live().clock.tick();
         let index = context.trail.route.as_ref().map_or(usize::MAX, |(_, index)| *index);
         let way = context.snapshot.way(index).ok_or_else(|| Refusal::internal("the route has no upstream"))?;
-        let ticket = way.backend.admit(way.class, now).inspect_err(|_| way.metrics.failed(UpstreamFailure::BreakerOpen))?;
+        let ticket =
+            way.backend.admit(way.class, now).inspect_err(|_| way.metrics.failed(UpstreamFailure::BreakerOpen))?;
         let target = way.backend.pick(now, None)?;
         let head = session.req_header();
         let sent = head.uri.path_and_query().ok_or_else(|| Refusal::internal("the request has no path"))?;
@@ -54,19 +56,26 @@ impl Gateway {
             tried: now,
             connected: None,
             answered: None,
+            last_word: None,
         });
         Ok(())
     }
 
-    pub(super) fn next_peer(&self, context: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    pub(super) fn next_peer(&self, session: &Session, context: &mut RequestContext) -> Result<Box<HttpPeer>> {
         let now = self.edge.live().clock.tick();
         let Progress::Forwarding(way) = &mut context.progress else {
             return Err(Error::explain(ErrorType::InternalError, "forwarding without a permit"));
         };
+        if let Some(wire) = &way.last_word {
+            return Ok(last_word::peer(wire.clone()));
+        }
         if way.tries > 0 {
             match way.backend.pick(now, Some(&way.target)) {
                 Ok(other) => way.target = other,
-                Err(refusal) => return Err(Error::explain(ErrorType::ConnectError, refusal.to_string())),
+                Err(refusal) => {
+                    settle(way, Ended::Connect);
+                    return Ok(last_word::peer(have_the_last_word(session, context, &refusal)));
+                }
             }
         }
         way.tries += 1;
@@ -79,7 +88,9 @@ impl Gateway {
     }
 
     pub(super) fn connected(&self, context: &mut RequestContext, reused: bool) {
-        if let Progress::Forwarding(way) = &mut context.progress {
+        if let Progress::Forwarding(way) = &mut context.progress
+            && way.last_word.is_none()
+        {
             way.connected = Some(self.edge.live().clock.tick());
             way.metrics.connection(if reused { PoolResult::Reused } else { PoolResult::New });
         }
@@ -94,6 +105,9 @@ impl Gateway {
         let (Progress::Forwarding(way), Some((route, _))) = (&context.progress, &context.trail.route) else {
             return Err(Error::explain(ErrorType::InternalError, "forwarding without a permit"));
         };
+        if way.last_word.is_some() {
+            return Ok(());
+        }
         let passage = forward::Passage {
             manner: manner(route.auth),
             credential: Credential::rule(
@@ -118,7 +132,9 @@ impl Gateway {
     /// Tells the breaker, and notes the time.
     pub(super) fn judge_answer(&self, head: &ResponseHeader, context: &mut RequestContext) {
         let now = self.edge.live().clock.tick();
-        if let Progress::Forwarding(way) = &mut context.progress {
+        if let Progress::Forwarding(way) = &mut context.progress
+            && way.last_word.is_none()
+        {
             way.answered.get_or_insert(now);
             if !head.status.is_informational()
                 && let Some(ticket) = way.ticket.take()
@@ -139,6 +155,10 @@ impl Gateway {
     ) -> Result<()> {
         if head.status.is_informational() {
             return Ok(());
+        }
+        if matches!(&passage.context.progress, Progress::Forwarding(way) if way.last_word.is_some()) {
+            passage.fill = None;
+            return response::decorate(head, &passage.facts());
         }
         let Some((route, _)) = &passage.context.trail.route else { return Ok(()) };
         let manner = manner(route.auth);
@@ -165,16 +185,31 @@ impl Gateway {
         let request_id = passage.context.request_id;
         let unix = passage.context.unix.as_secs();
         let shape = Shape::of_path(session.req_header().uri.path());
+        let head = session.req_header().method == http::Method::HEAD;
         let mapper = move |held: HeldAnswer| {
-            let refusal = wallet::error_of_answer(pools::WALLET, held.header.status, &held.header.headers, &held.body);
+            let refusal = if head {
+                wallet::error_of_head(pools::WALLET, held.header.status)
+            } else {
+                wallet::error_of_answer(pools::WALLET, held.header.status, &held.header.headers, &held.body)
+            };
             let answer = response::refusal(&refusal, shape, request_id.as_str(), unix);
-            response::replace(held.header, answer)
+            let (mut header, body) = response::replace(held.header, answer);
+            if head {
+                // How long the body would be, only a GET can tell.
+                header.remove_header(&http::header::CONTENT_LENGTH);
+            }
+            (header, body)
         };
         body_swap::hold_answer(session, &way_back, ERROR_BODY_CAP, Box::new(mapper));
     }
 
     /// Nothing was sent, so another address may be tried, whatever the method.
-    pub(super) fn not_connected(&self, context: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
+    pub(super) fn not_connected(
+        &self,
+        session: &Session,
+        context: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
         let now = self.edge.live().clock.tick();
         if let Progress::Forwarding(way) = &mut context.progress {
             way.backend.connect_failed(&way.target, now);
@@ -182,7 +217,11 @@ impl Gateway {
                 Ended::ConnectTimeout => UpstreamFailure::ConnectTimeout,
                 _ => UpstreamFailure::Connect,
             });
-            error.set_retry(way.tries <= way.backend.config().retries);
+            let again = way.tries <= way.backend.config().retries;
+            error.set_retry(again);
+            if !again {
+                error = self.speak_for(session, context, error);
+            }
         }
         error
     }
@@ -203,6 +242,21 @@ impl Gateway {
                 && !session.as_ref().retry_buffer_truncated();
             error.set_retry(may);
         }
+        if error.retry() { error } else { self.speak_for(session, context, error) }
+    }
+
+    /// Answers in the upstream's place, where that is possible: nothing of its answer has been seen yet, and what the
+    /// client has sent can be taken to its end, which makes the connection fit for the next request.
+    fn speak_for(&self, session: &Session, context: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
+        let Progress::Forwarding(way) = &mut context.progress else { return error };
+        let ended = backend::ended(&error);
+        let may = way.last_word.is_none() && way.answered.is_none() && !way.upgrade && ended != Ended::Client;
+        if may && !session.as_ref().retry_buffer_truncated() && session.response_written().is_none_or(is_interim) {
+            settle(way, ended);
+            let refusal = ended.refusal(way.backend.name(), &error);
+            have_the_last_word(session, context, &refusal);
+            error.set_retry(true);
+        }
         error
     }
 
@@ -212,36 +266,54 @@ impl Gateway {
         let ended = if *error.esource() == ErrorSource::Downstream { Ended::Client } else { backend::ended(error) };
         if let Progress::Forwarding(way) = &mut passage.context.progress {
             upstream.push_str(way.backend.name());
-            if let Some(ticket) = way.ticket.take() {
-                ticket.settle(ended.outcome());
-            }
-            match ended {
-                Ended::Timeout => way.metrics.failed(UpstreamFailure::Timeout),
-                Ended::Broken => way.metrics.failed(UpstreamFailure::Reset),
-                _ => {}
-            }
+            settle(way, ended);
         }
         let refusal = match (ended, error.etype()) {
             (Ended::Client, ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed) => None,
             (Ended::Client, _) => Some(Refusal::new(Code::ValidationFailed, "The request could not be read.").close()),
             (ended, _) => Some(ended.refusal(&upstream, error)),
         };
-        let written = session.response_written().is_some_and(|head| !head.status.is_informational());
-        let Some(refusal) = refusal.filter(|_| !written) else {
+        let Some(refusal) = refusal.filter(|_| session.response_written().is_none_or(is_interim)) else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        // Pingora drops the connection at the end of this road. The answer has to say so, or the client would send its
-        // next request into nothing; and only the real session knows what stands in `Connection`.
-        if let Some(way_back) = &passage.way_back {
-            body_swap::give_back(session, way_back).await;
+        // Pingora ends the connection after this, so the client is told. Only the real session listens to that.
+        if let Some(way_back) = passage.way_back.take() {
+            body_swap::give_back(session, &way_back).await;
         }
-        session.set_keepalive(None);
-        let error_code = refusal.status().as_u16();
-        if let Err(error) = self.refuse(session, passage, &refusal).await {
-            log::debug!("the client could not be told {error_code}: {error}");
-        }
-        FailToProxy { error_code, can_reuse_downstream: false }
+        let refusal = refusal.close();
+        let status = refusal.status().as_u16();
+        // Whether it arrives or not, there is nothing more to be done.
+        let _ = self.refuse(session, passage, &refusal).await;
+        FailToProxy { error_code: status, can_reuse_downstream: false }
     }
+}
+
+fn is_interim(head: &ResponseHeader) -> bool {
+    head.status.is_informational()
+}
+
+/// Tells the breaker and the counters how it ended.
+fn settle(way: &mut Forwarding, ended: Ended) {
+    if let Some(ticket) = way.ticket.take() {
+        ticket.settle(ended.outcome());
+    }
+    match ended {
+        Ended::Timeout => way.metrics.failed(UpstreamFailure::Timeout),
+        Ended::Broken => way.metrics.failed(UpstreamFailure::Reset),
+        _ => {}
+    }
+}
+
+/// Makes a refusal what the next peer says, and returns that.
+fn have_the_last_word(session: &Session, context: &mut RequestContext, refusal: &Refusal) -> Bytes {
+    let shape = Shape::of_path(session.req_header().uri.path());
+    let answer = response::refusal(refusal, shape, context.request_id.as_str(), context.unix.as_secs());
+    let wire = last_word::spoken(&answer);
+    context.refused = Some(Refused { code: refusal.code(), inside: refusal.inside_message().map(str::to_owned) });
+    if let Progress::Forwarding(way) = &mut context.progress {
+        way.last_word = Some(wire.clone());
+    }
+    wire
 }
 
 fn manner(auth: Auth) -> Manner {

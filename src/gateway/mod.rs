@@ -12,7 +12,7 @@
 //! | `arrival` | framing, address, trace, permit: what happens to every request |
 //! | `cached` | answers from the response cache, and the way into it |
 //! | `exchange`, `body_swap` | reading a body whole, and serving it again |
-//! | `forwarding` | where to, with which headers, and what an upstream's trouble means |
+//! | `forwarding`, `last_word` | where to, with which headers, and what an upstream's trouble means |
 //! | `cors`, `client_addr`, `strict` | rules that need no more than a request's head |
 //! | `observe` | the log line, the counters, the span |
 
@@ -23,6 +23,7 @@ pub mod client_addr;
 mod cors;
 mod exchange;
 mod forwarding;
+mod last_word;
 mod observe;
 pub mod strict;
 
@@ -35,7 +36,7 @@ use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
-use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
@@ -47,6 +48,9 @@ use crate::response::{self, Shape};
 use crate::snapshot::Edge;
 use crate::telemetry::Telemetry;
 use body_swap::WayBack;
+
+/// How often Pingora may try: an upstream twice at most, and then the peer that has the last word.
+pub const MOST_TRIES: usize = 3;
 
 /// The edge as Pingora drives it.
 pub struct Gateway {
@@ -135,8 +139,8 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
-        self.next_peer(&mut passage.context)
+    async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+        self.next_peer(session, &mut passage.context)
     }
 
     async fn connected_to_upstream(
@@ -201,12 +205,12 @@ impl ProxyHttp for Gateway {
 
     fn fail_to_connect(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _peer: &HttpPeer,
         passage: &mut Passage,
         error: Box<Error>,
     ) -> Box<Error> {
-        self.not_connected(&mut passage.context, error)
+        self.not_connected(session, &mut passage.context, error)
     }
 
     fn error_while_proxy(
@@ -222,6 +226,23 @@ impl ProxyHttp for Gateway {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
         self.give_up(session, error, passage).await
+    }
+
+    /// What Pingora's own lines say of a request: never its path or query, which may hold what no log may.
+    fn request_summary(&self, session: &Session, passage: &Passage) -> String {
+        let context = &passage.context;
+        format!("{} {}, {}", session.req_header().method, context.trail.operation(), context.request_id.as_str())
+    }
+
+    /// A try that failed is counted, and the request's own line says how many there were.
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _passage: &Passage,
+        _error: &Error,
+        _when: ProxyWarnLogContext,
+    ) -> bool {
+        true
     }
 
     /// The gateway tells of every failure itself, in one line.

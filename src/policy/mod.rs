@@ -188,8 +188,14 @@ impl Policy {
     }
 
     /// Reads the body and judges it whole. A large one is judged on a thread that may be kept busy.
-    async fn judge_body<X: Exchange>(&self, request: &mut X, route: &Route, reading: &Reading) -> Result<Bytes, Refusal> {
-        let read = count::refused_body(&self.metrics, request.read_body(reading.cap).await)?;
+    async fn judge_body<X: Exchange>(
+        &self,
+        request: &mut X,
+        route: &Route,
+        reading: &Reading,
+    ) -> Result<Bytes, Refusal> {
+        let over = |refusal: Refusal| if refusal.code() == Code::PayloadTooLarge { reading.over() } else { refusal };
+        let read = count::refused_body(&self.metrics, request.read_body(reading.cap).await.map_err(over))?;
         let judged = if is_heavy(read.len()) {
             let (validator, reading, fields) = (self.validator.clone(), *reading, route.text_fields);
             let bytes = read.clone();

@@ -188,7 +188,10 @@ async fn routes_and_registration_are_printed_without_secrets() {
         ("/partner/v1/*", &["GET,POST,HEAD", "Partner", "user:read", "partner"]),
         ("/_matrix/app/v1/transactions/{txn_id}", &["PUT", "matrix_transaction"]),
     ] {
-        let line = routes.lines().find(|line| line.contains(&format!(" {path} "))).unwrap_or_else(|| panic!("{path}: {routes}"));
+        let line = routes
+            .lines()
+            .find(|line| line.contains(&format!(" {path} ")))
+            .unwrap_or_else(|| panic!("{path}: {routes}"));
         assert!(words.iter().all(|word| line.contains(word)), "{line}");
     }
     let registration = good(setup.command(&["registration"]));

@@ -23,7 +23,7 @@ async fn edge_with(limits: serde_json::Value) -> (Upstream, Upstream, Setup, Edg
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dripped_header_is_cut_and_others_are_not() {
     let (wallet, _partner, _setup, edge, token) = edge_with(json!({"header_timeout": "1s"})).await;
-    let mut dripping = Connection::open(edge.address).await;
+    let dripping = Connection::open(edge.address).await;
     let begun = tokio::time::Instant::now();
     let (reader, mut writer) = dripping.0.into_inner().into_split();
     let drip = tokio::spawn(async move {
@@ -227,7 +227,8 @@ async fn bodies_beyond_the_budget_are_shed() {
     setup.edge["server"]["limits"]["buffered_bodies"] = json!("100KB");
     let edge = setup.start().await;
     let token = setup.token(ALICE);
-    let transfer = json!({"recipient": "@bob:tween.example", "amount": 5, "currency": "USD", "idempotency_key": "once"});
+    let transfer =
+        json!({"recipient": "@bob:tween.example", "amount": 5, "currency": "USD", "idempotency_key": "once"});
     let transfer = format!("{}{transfer}", " ".repeat(60_000));
     let path = "/api/v1/wallet/p2p/initiate";
     let mut first = Connection::open(edge.address).await;

@@ -10,13 +10,12 @@ use pingora::tls::ssl::{Ssl, SslAcceptor, SslConnector, SslMethod, SslVerifyMode
 use pingora::tls::tokio_ssl::SslStream;
 use pingora::tls::x509::X509;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::client::{Connection, get, post};
-use super::process::{ALICE, Edge, Setup, free_address};
+use super::process::{ALICE, Edge, Setup};
 use super::upstream::{Upstream, on};
 use super::{eventually, until};
 
@@ -246,9 +245,8 @@ async fn an_upstream_is_verified_and_told_who_we_are() {
         setup.write();
         edge.reload().await;
         for request in [get("/partner/v1/b", &token), post("/partner/v1/b", &token, 2) + "{}"] {
-            let mut connection = Connection::open(edge.address).await;
             let answer = connection.ask(&request).await.unwrap();
-            assert!(answer.closes() && connection.rest().await.is_empty(), "{answer:?}");
+            assert!(!answer.closes(), "{answer:?}");
             assert_eq!((answer.status, &answer.json()["error"]["code"]), (502, &json!("UPSTREAM_ERROR")), "{answer:?}");
             assert!(!answer.body.contains("internal") && !answer.body.contains("certificate"), "{answer:?}");
         }
@@ -290,12 +288,12 @@ async fn http2_to_upstreams_carries_many_streams_and_bodies() {
         let answer = connection.ask(&(post("/partner/v1/upload", &token, length) + &body)).await.unwrap();
         assert_eq!((answer.status, &answer.json()["body"]), (200, &json!(length)), "{answer:?}");
     }
-    let transfer = json!({"recipient": "@bob:tween.example", "amount": 5, "currency": "USD", "idempotency_key": "once"});
+    let transfer =
+        json!({"recipient": "@bob:tween.example", "amount": 5, "currency": "USD", "idempotency_key": "once"});
     let transfer = transfer.to_string();
     let request = post("/api/v1/wallet/p2p/initiate", &token, transfer.len()) + &transfer;
     let answer = connection.ask(&request).await.unwrap();
     assert_eq!((answer.status, &answer.json()["body"]), (200, &json!(transfer.len())), "{answer:?}");
     let seen = wallet.seen();
     assert!(seen.iter().all(|seen| seen.version == http::Version::HTTP_2), "{seen:?}");
-    edge.signal(Signal::TERM);
 }

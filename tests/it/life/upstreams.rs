@@ -123,7 +123,6 @@ async fn a_time_out_is_a_504_and_the_request_is_not_sent_again() {
     for request in [get("/partner/v1/held", &token), post("/partner/v1/held", &token, 2) + "{}"] {
         let answer = ask(&edge, &request).await;
         assert_eq!((answer.status, &answer.json()["error"]["code"]), (504, &json!("UPSTREAM_TIMEOUT")), "{answer:?}");
-        assert!(answer.closes());
     }
     assert_eq!(partner.seen().len(), 2);
 }

@@ -10,8 +10,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::client::{Connection, get};
 use super::process::{ALICE, Edge, Setup, upstream};
-use super::upstream::Upstream;
 use super::until;
+use super::upstream::Upstream;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -66,7 +66,10 @@ async fn a_websocket_needs_a_token_and_is_not_cut_while_it_is_idle() {
 
     let mut socket = open(&edge, "/partner/v1/socket?room=1", Some(&token)).await.unwrap();
     let seen = &partner.seen()[0];
-    assert_eq!((seen.path.as_str(), &seen.headers["x-tmcp-user-id"]), ("/partner/v1/socket?room=1", &ALICE.parse().unwrap()));
+    assert_eq!(
+        (seen.path.as_str(), &seen.headers["x-tmcp-user-id"]),
+        ("/partner/v1/socket?room=1", &ALICE.parse().unwrap())
+    );
     assert!(!seen.headers.contains_key("authorization"));
     echoes(&mut socket, Message::text("hello")).await;
     // Every time-out there is passes, twice over, while the socket says nothing: a plain request that waits gets its 504,
@@ -92,7 +95,8 @@ async fn a_websocket_needs_a_token_and_is_not_cut_while_it_is_idle() {
     .await;
     // Nothing but a WebSocket is upgraded to.
     let mut other = Connection::open(edge.address).await;
-    let request = get("/partner/v1/plain", &token).replace("\r\n\r\n", "\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+    let request =
+        get("/partner/v1/plain", &token).replace("\r\n\r\n", "\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
     assert_eq!(other.ask(&request).await.unwrap().status, 200);
     assert!(!partner.seen().last().unwrap().headers.contains_key("upgrade"));
 }
