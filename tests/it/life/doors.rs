@@ -23,7 +23,7 @@ async fn edge_with(limits: serde_json::Value) -> (Upstream, Upstream, Setup, Edg
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dripped_header_is_cut_and_others_are_not() {
     let (wallet, _partner, _setup, edge, token) = edge_with(json!({"header_timeout": "1s"})).await;
-    let mut dripping = Connection::open(edge.address).await;
+    let dripping = Connection::open(edge.address).await;
     let begun = tokio::time::Instant::now();
     let (reader, mut writer) = dripping.0.into_inner().into_split();
     let drip = tokio::spawn(async move {
@@ -47,8 +47,7 @@ async fn a_dripped_header_is_cut_and_others_are_not() {
     drip.await.unwrap();
     assert_eq!(kept.ask(&get(BALANCE, &token)).await.unwrap().status, 200);
     assert_eq!(wallet.seen().len(), 2);
-    let metrics = reqwest::get(edge.admin_url("/metrics")).await.unwrap().text().await.unwrap();
-    assert!(metrics.lines().any(|line| line.ends_with("header_timeouts_total 1")), "{metrics}");
+    assert_eq!(edge.metric(r#"connections_refused_total{reason="slow"}"#).await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,7 +130,7 @@ async fn fill(edge: &Edge, source: &str, token: &str) -> Vec<Connection> {
     loop {
         let Ok(mut connection) = Connection::open_from(source, edge.address).await else { return served };
         match connection.ask(&get(BALANCE, token)).await {
-            Ok(answer) => assert_eq!(answer.status, 200),
+            Ok(answer) => assert!(answer.status == 200 && !answer.closes(), "{answer:?}"),
             Err(_) => return served,
         }
         served.push(connection);
@@ -140,8 +139,8 @@ async fn fill(edge: &Edge, source: &str, token: &str) -> Vec<Connection> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_capped_in_all_and_per_address() {
-    let (_wallet, _partner, mut setup, edge, token) = edge_with(json!({"connections": 20, "per_ip": 6})).await;
+async fn connections_are_capped_per_address() {
+    let (_wallet, _partner, mut setup, edge, token) = edge_with(json!({"per_ip": 6})).await;
     let mut one = fill(&edge, "127.0.0.2", &token).await;
     assert_eq!(one.len(), 6);
     // Another address has its own allowance.
@@ -152,14 +151,47 @@ async fn connections_are_capped_in_all_and_per_address() {
     let again = eventually("there is room again", || fill(&edge, "127.0.0.2", &token), |held| !held.is_empty()).await;
     assert_eq!(again.len(), 1);
     // By a reload, for new connections.
-    setup.edge["server"]["limits"]["per_ip"] = json!(50);
+    setup.edge["server"]["limits"]["per_ip"] = json!(8);
     setup.write();
     edge.reload().await;
-    let rest = fill(&edge, "127.0.0.4", &token).await;
-    // Towards the cap answers end their connection, so that idle ones make room; but never are more than 20 open.
-    assert!((20 - 12 - 2..=20 - 12).contains(&rest.len()), "{}", rest.len());
-    drop((one, two, again, rest));
-    eventually("all of them are free again", || fill(&edge, "127.0.0.2", &token), |held| held.len() >= 17).await;
+    assert_eq!(fill(&edge, "127.0.0.2", &token).await.len(), 2);
+    assert!(edge.metric(r#"connections_refused_total{reason="per_ip"}"#).await >= 4.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_capped_in_all() {
+    let (_wallet, partner, _setup, edge, token) = edge_with(json!({"connections": 10})).await;
+    let mut held = Vec::new();
+    for number in 1..=8 {
+        let mut connection = Connection::open(edge.address).await;
+        connection.send(get("/partner/v1/held", &token)).await.unwrap();
+        held.push(connection);
+        until("it is under way", || partner.waiting() == number).await;
+    }
+    // Near the cap a connection is good for one answer.
+    let mut ninth = Connection::open(edge.address).await;
+    let answer = ninth.ask(&get(BALANCE, &token)).await.unwrap();
+    assert!(answer.status == 200 && answer.closes(), "{answer:?}");
+    for number in 9..=10 {
+        let mut connection = Connection::open(edge.address).await;
+        connection.send(get("/partner/v1/held", &token)).await.unwrap();
+        held.push(connection);
+        until("it is under way", || partner.waiting() == number).await;
+    }
+    let mut eleventh = Connection::open(edge.address).await;
+    let _sent = eleventh.send(get(BALANCE, &token)).await;
+    assert!(eleventh.answer().await.is_err());
+    assert_eq!(edge.metric(r#"connections_refused_total{reason="total"}"#).await, 1.0);
+    partner.open_gate();
+    for connection in &mut held {
+        assert_eq!(connection.answer().await.unwrap().status, 200);
+    }
+    drop(held);
+    let free = async || match Connection::open(edge.address).await.ask(&get(BALANCE, &token)).await {
+        Ok(answer) => !answer.closes(),
+        Err(_) => false,
+    };
+    eventually("there is room again", free, |free| *free).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,29 +227,37 @@ async fn bodies_beyond_the_budget_are_shed() {
     setup.edge["server"]["limits"]["buffered_bodies"] = json!("100KB");
     let edge = setup.start().await;
     let token = setup.token(ALICE);
-    let transfer = json!({"recipient": "@bob:tween.example", "amount": 5, "currency": "USD", "idempotency_key": "once"});
+    let transfer =
+        json!({"recipient": "@bob:tween.example", "amount": 5, "currency": "USD", "idempotency_key": "once"});
     let transfer = format!("{}{transfer}", " ".repeat(60_000));
     let path = "/api/v1/wallet/p2p/initiate";
     let mut first = Connection::open(edge.address).await;
     first.send(post(path, &token, transfer.len())).await.unwrap();
     first.send(&transfer[..50_000]).await.unwrap();
-    // Once the first one's share is taken there is none left for another.
-    let shed = async || {
+    let used = async || edge.metric("buffered_body_bytes").await;
+    eventually("the first one has its share", used, |bytes| *bytes > 0.0).await;
+    // There is not enough left for another.
+    let try_another = async || {
         let mut second = Connection::open(edge.address).await;
         second.ask(&(post(path, &token, transfer.len()) + &transfer)).await.unwrap()
     };
-    let answer = eventually("the budget is used up", shed, |answer| answer.status == 503).await;
+    let answer = try_another().await;
+    assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     // What needs no room is served.
     assert_eq!(Connection::open(edge.address).await.ask(&get(BALANCE, &token)).await.unwrap().status, 200);
     first.send(&transfer[50_000..]).await.unwrap();
     assert_eq!(first.answer().await.unwrap().status, 200);
-    eventually("the share was given back", shed, |answer| answer.status == 200).await;
+    eventually("the share was given back", used, |bytes| *bytes == 0.0).await;
+    assert_eq!(try_another().await.status, 200);
+    eventually("the share was given back", used, |bytes| *bytes == 0.0).await;
     // Also when the client goes away in the middle.
     let mut gone = Connection::open(edge.address).await;
     gone.send(post(path, &token, transfer.len())).await.unwrap();
     gone.send(&transfer[..50_000]).await.unwrap();
-    eventually("it took its share", shed, |answer| answer.status == 503).await;
+    eventually("it has its share", used, |bytes| *bytes > 0.0).await;
+    assert_eq!(try_another().await.status, 503);
     drop(gone);
-    eventually("the share was given back", shed, |answer| answer.status == 200).await;
+    eventually("the share was given back", used, |bytes| *bytes == 0.0).await;
+    assert_eq!(try_another().await.status, 200);
 }

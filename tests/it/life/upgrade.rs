@@ -6,8 +6,8 @@ use serde_json::json;
 use super::client::{Connection, Load, get, post};
 use super::process::{ALICE, Edge, Setup, free_address};
 use super::tls::{Authority, h2_client};
-use super::upstream::Upstream;
 use super::until;
+use super::upstream::Upstream;
 
 const BALANCE: &str = "/api/v1/wallet/balance";
 
