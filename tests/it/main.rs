@@ -9,6 +9,7 @@
 
 mod arrows;
 mod bodies;
+mod docs;
 mod edge;
 mod headers;
 mod life;
