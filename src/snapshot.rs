@@ -68,7 +68,11 @@ impl Snapshot {
         let upstreams = Upstreams::build(&config.upstreams, previous.map(|p| &p.upstreams), &live.clock)
             .map_err(|error| error.to_string())?;
         let as_token = config.appservice.as_ref().and_then(|appservice| appservice.as_token.clone());
-        let homeserver = || upstreams.get(pools::HOMESERVER).map(|hs| Homeserver::new(hs.clone(), as_token.clone(), live.metrics.clone()));
+        let homeserver = || {
+            upstreams
+                .get(pools::HOMESERVER)
+                .map(|hs| Homeserver::new(hs.clone(), as_token.clone(), live.metrics.clone()))
+        };
         let policy = Policy::build(Ingredients {
             config: &config,
             clock: &live.clock,

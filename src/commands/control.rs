@@ -33,7 +33,11 @@ impl Control for EdgeControl {
     }
 
     fn not_ready(&self) -> Vec<String> {
-        if self.server.lifecycle.is_ready() { Vec::new() } else { vec![format!("{:?}", self.server.lifecycle.phase()).to_lowercase()] }
+        if self.server.lifecycle.is_ready() {
+            Vec::new()
+        } else {
+            vec![format!("{:?}", self.server.lifecycle.phase()).to_lowercase()]
+        }
     }
 
     fn status(&self) -> Status {
@@ -165,11 +169,14 @@ pub(super) fn refresh(edge: Arc<Edge>, server: Handle, cache: Arc<ArcSwap<Respon
             let upstream = metrics.upstream(backend.name());
             upstream.set_healthy(reading.addresses.iter().filter(|address| address.healthy).count());
             for (class, breaker) in reading.breakers {
-                upstream.set_breaker(class, match breaker.position {
-                    Position::Closed => BreakerState::Closed,
-                    Position::Open => BreakerState::Open,
-                    Position::Probation => BreakerState::Trial,
-                });
+                upstream.set_breaker(
+                    class,
+                    match breaker.position {
+                        Position::Closed => BreakerState::Closed,
+                        Position::Open => BreakerState::Open,
+                        Position::Probation => BreakerState::Trial,
+                    },
+                );
             }
         }
         counted.lock().take_over(&server.counters, server.connections(), metrics);

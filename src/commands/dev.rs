@@ -32,17 +32,22 @@ const TOKEN_TTL: u64 = 24 * 3600;
 pub fn sandbox(wallet: SocketAddr, homeserver: SocketAddr, miniapp: SocketAddr) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let config = SandboxConfig { wallet: Some(wallet), homeserver: Some(homeserver), miniapp: Some(miniapp), ..demo()? };
+        let config =
+            SandboxConfig { wallet: Some(wallet), homeserver: Some(homeserver), miniapp: Some(miniapp), ..demo()? };
         let (hs_token, as_token) = (config.hs_token.clone(), config.as_token.clone());
         let running = Sandbox::start(config).await.map_err(|error| format!("the sandbox cannot start: {error}"))?;
-        for (name, served) in [("wallet", &running.wallet), ("homeserver", &running.homeserver), ("mini-app", &running.miniapp)] {
+        for (name, served) in
+            [("wallet", &running.wallet), ("homeserver", &running.homeserver), ("mini-app", &running.miniapp)]
+        {
             println!("{name:<11} {}", served.as_ref().map(|served| served.base_url()).unwrap_or_default());
         }
         println!("hs_token    {hs_token}\nas_token    {as_token}");
         for (user, token) in running.matrix_tokens() {
             println!("{user} (password {DEMO_PASSWORD}, PIN {DEMO_PIN}): Matrix token {token}");
         }
-        println!("What reached a server: GET /_sandbox/requests. To make it misbehave: POST /_sandbox/faults. Ctrl-C stops.");
+        println!(
+            "What reached a server: GET /_sandbox/requests. To make it misbehave: POST /_sandbox/faults. Ctrl-C stops."
+        );
         tokio::signal::ctrl_c().await.map_err(|error| error.to_string())?;
         running.shutdown().await;
         Ok(ExitCode::SUCCESS)
@@ -56,7 +61,8 @@ pub fn dev(listen: SocketAddr, admin: SocketAddr, state: &Path) -> Result<ExitCo
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let demo = demo()?;
     let secrets = Secrets::new(&demo)?;
-    let running = runtime.block_on(Sandbox::start(demo)).map_err(|error| format!("the sandbox cannot start: {error}"))?;
+    let running =
+        runtime.block_on(Sandbox::start(demo)).map_err(|error| format!("the sandbox cannot start: {error}"))?;
     running.edge_is_at(&format!("http://{listen}"));
     write_config(state, listen, admin, &secrets, &running).map_err(|error| format!("{}: {error}", state.display()))?;
 
@@ -135,8 +141,11 @@ fn write_config(
     }
     private(&state.join("admin-tokens"), &format!("dev:{}\n", secrets.admin_token))?;
     private(&state.join("webhook.secret"), &secrets.webhook_secret)?;
-    let hash: String =
-        digest::digest(&digest::SHA256, secrets.client_secret.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    let hash: String = digest::digest(&digest::SHA256, secrets.client_secret.as_bytes())
+        .as_ref()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     let scopes: Vec<&str> = ordinary_scopes().iter().map(|scope| scope.as_str()).collect();
     let place = |served: &Option<crate::sandbox::Served>| {
         served.as_ref().map_or_else(String::new, |served| served.address().to_string())

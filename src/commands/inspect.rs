@@ -21,7 +21,12 @@ pub fn check(path: Option<&Path>, explain: bool) -> Result<ExitCode, String> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    println!("{}: ok, {} routes, {} upstreams", path.display(), RouteTable::build(&config).routes().len(), config.upstreams.len());
+    println!(
+        "{}: ok, {} routes, {} upstreams",
+        path.display(),
+        RouteTable::build(&config).routes().len(),
+        config.upstreams.len()
+    );
     if let Err(unmet) = config.require_for_run() {
         println!("`run` will also need:\n{unmet}");
     }

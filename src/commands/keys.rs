@@ -29,7 +29,12 @@ pub fn list(path: &Path) -> Result<ExitCode, String> {
     for line in lines {
         let state = line.state.map_or("expired", |state| state.as_str());
         let until = line.revoked.map_or_else(|| date(line.accepted_until), |at| format!("revoked {}", rfc3339(at)));
-        println!("{:<24}  {state:<10}  {:<20}  {:<20}  {until}", line.kid, rfc3339(line.created), date(line.signs_since));
+        println!(
+            "{:<24}  {state:<10}  {:<20}  {:<20}  {until}",
+            line.kid,
+            rfc3339(line.created),
+            date(line.signs_since)
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -42,7 +47,10 @@ pub fn rotate(path: &Path) -> Result<ExitCode, String> {
         println!("{retiring} stays published until the last token it signed has expired.");
     }
     if rotated.announced_for < 600 {
-        println!("Note: it had been announced for {} s only; verifiers that fetch less often may refuse its tokens at first.", rotated.announced_for);
+        println!(
+            "Note: it had been announced for {} s only; verifiers that fetch less often may refuse its tokens at first.",
+            rotated.announced_for
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,7 +84,8 @@ pub(super) fn mint(config: &Config, request: &TokenRequest) -> Result<String, St
 
 fn scopes(list: &str) -> Result<ScopeSet, String> {
     let known = |name: &str| {
-        Scope::parse(name).ok_or_else(|| format!("--scope: there is no scope {name}; known: {}", crate::config::scope_names()))
+        Scope::parse(name)
+            .ok_or_else(|| format!("--scope: there is no scope {name}; known: {}", crate::config::scope_names()))
     };
     list.split_whitespace().map(known).collect()
 }

@@ -83,7 +83,9 @@ impl Gateway {
 fn with_identity<T>(passage: &Passage, then: impl FnOnce(Identity<'_>) -> T) -> T {
     let caller = &passage.context.trail.caller;
     let told = caller.identity();
-    let text = |value: &'_ Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let text = |value: &'_ Option<HeaderValue>| {
+        value.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    };
     let claims = [text(&told.scopes), text(&told.session_id), text(&told.wallet_id)];
     let claims: [&str; 3] = [&claims[0], &claims[1], &claims[2]];
     then(Identity {

@@ -119,7 +119,7 @@ impl Gateway {
             trace: &context.upstream_trace(),
             origin: &Origin {
                 client: context.client_header(),
-                https: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+                https: over_tls(session, context),
                 host: session.req_header().headers.get(http::header::HOST).cloned(),
             },
             host: way.target.host(),
@@ -226,26 +226,21 @@ impl Gateway {
         error
     }
 
-    /// The connection broke after the request went out. Only what may happen twice is sent again; on a connection from
-    /// the pool that turned out to be dead, that is the usual end of its life and no fault of the upstream.
+    /// The connection broke after the request went out. Only what may happen twice is sent again, and only when it was
+    /// the connection that failed: asking a slow upstream twice makes it slower.
     pub(super) fn broken_off(
         &self,
         session: &Session,
         context: &mut RequestContext,
-        error: Box<Error>,
-        client_reused: bool,
+        mut error: Box<Error>,
     ) -> Box<Error> {
-        let mut error = error;
         if let Progress::Forwarding(way) = &context.progress {
             let may = way.repeatable
                 && way.answered.is_none()
                 && way.tries <= way.backend.config().retries
+                && backend::ended(&error) == Ended::Broken
                 && !session.as_ref().retry_buffer_truncated();
-            if may {
-                error.retry.decide_reuse(client_reused);
-            } else {
-                error.set_retry(false);
-            }
+            error.set_retry(may);
         }
         if error.retry() { error } else { self.speak_for(session, context, error) }
     }
@@ -291,6 +286,12 @@ impl Gateway {
         let _ = self.refuse(session, passage, &refusal).await;
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
+}
+
+/// Whether the client spoke TLS: to us, or to the trusted proxy that says so.
+fn over_tls(session: &Session, context: &RequestContext) -> bool {
+    let forwarded = || session.req_header().headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    session.digest().is_some_and(|digest| digest.ssl_digest.is_some()) || (context.via_trusted_proxy && forwarded())
 }
 
 fn is_interim(head: &ResponseHeader) -> bool {

@@ -219,9 +219,9 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         error: Box<Error>,
         passage: &mut Passage,
-        client_reused: bool,
+        _client_reused: bool,
     ) -> Box<Error> {
-        self.broken_off(session, &mut passage.context, error, client_reused)
+        self.broken_off(session, &mut passage.context, error)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {

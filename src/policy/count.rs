@@ -40,13 +40,17 @@ pub(super) fn refused_body<T>(metrics: &Metrics, outcome: Result<T, Refusal>) ->
 }
 
 fn reason(refusal: &Refusal) -> BodyRefusal {
-    let rule = refusal.details_value().and_then(|details| details.pointer("/errors/0/rule")).and_then(|rule| rule.as_str());
+    let rule =
+        refusal.details_value().and_then(|details| details.pointer("/errors/0/rule")).and_then(|rule| rule.as_str());
     match (refusal.code(), rule) {
         (Code::PayloadTooLarge, _) => BodyRefusal::TooLarge,
         (Code::UnsupportedMediaType, _) => BodyRefusal::MediaType,
         (Code::RequestTimeout, _) => BodyRefusal::Timeout,
         (Code::ServiceUnavailable, _) => BodyRefusal::NoBudget,
-        (_, Some("syntax" | "trailing_bytes" | "byte_order_mark" | "number_range" | "number_length" | "value_count")) => BodyRefusal::Malformed,
+        (
+            _,
+            Some("syntax" | "trailing_bytes" | "byte_order_mark" | "number_range" | "number_length" | "value_count"),
+        ) => BodyRefusal::Malformed,
         (_, Some("duplicate_name")) => BodyRefusal::DuplicateKey,
         (_, Some("depth")) => BodyRefusal::TooDeep,
         (_, Some("utf8" | "lone_surrogate")) => BodyRefusal::BadText,

@@ -238,7 +238,8 @@ mod tests {
         fs::write(&file, "good").unwrap();
         let tried = Arc::new(AtomicUsize::new(0));
         let (clock, _hand) = Clock::manual(0);
-        let (reloads, reloader) = Reloader::new(config(&file, tried.clone()), clock, Some(ConfigFiles::look(vec![file.clone()])));
+        let (reloads, reloader) =
+            Reloader::new(config(&file, tried.clone()), clock, Some(ConfigFiles::look(vec![file.clone()])));
         tokio::spawn(reloader.run());
         tokio::time::sleep(Duration::from_millis(5500)).await;
         assert_eq!(tried.load(Ordering::SeqCst), 0);

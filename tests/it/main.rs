@@ -1,11 +1,20 @@
 //! One integration binary, a module per theme.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected has failed, and these say where"
+)]
 
 mod arrows;
 mod bodies;
 mod dev;
+mod docs;
 mod edge;
 mod headers;
 mod json;
+mod life;
 mod limits;
 mod logs;
 mod matrix;

@@ -147,7 +147,8 @@ impl Load {
         };
         for client in 0..kept + fresh {
             let keeps = client < kept;
-            let request = if keeps { request.to_owned() } else { request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n") };
+            let request =
+                if keeps { request.to_owned() } else { request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n") };
             let (stop, done, failed) = (load.stop.clone(), load.done.clone(), load.failed.clone());
             load.clients.push(tokio::spawn(async move {
                 let mut held = None;

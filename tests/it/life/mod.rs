@@ -10,15 +10,15 @@ mod client;
 mod process;
 mod upstream;
 
-//mod commands;
-//mod doors;
-//mod drain;
-//mod proxies;
+mod commands;
+mod doors;
+mod drain;
+mod proxies;
 mod reload;
-//mod tls;
-//mod upgrade;
-//mod upstreams;
-//mod websocket;
+mod tls;
+mod upgrade;
+mod upstreams;
+mod websocket;
 
 use std::time::Duration;
 

@@ -239,6 +239,13 @@ impl Edge {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The value of a metric, named with its labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = reqwest::get(self.admin_url("/metrics")).await.unwrap().text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("tmcp_edge_")?.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no metric {name}: {text}"))
+    }
+
     /// How often a text stands in the log.
     pub fn logged(&self, text: &str) -> usize {
         self.log().matches(text).count()

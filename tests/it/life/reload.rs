@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::client::{Connection, Load, get};
 use super::process::{ALICE, BOB, Setup};
-use super::upstream::Upstream;
 use super::until;
+use super::upstream::Upstream;
 
 const BALANCE: &str = "/api/v1/wallet/balance";
 
@@ -56,7 +56,11 @@ async fn a_broken_config_changes_nothing_and_is_told_of() {
     setup.edge = good.clone();
     setup.edge["rate_limits"]["default"]["requests_per_minute"] = json!(7);
     setup.edge["server"]["limits"]["per_ip"] = json!(1);
-    std::fs::write(setup.folder().join("not-a-ca.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    std::fs::write(
+        setup.folder().join("not-a-ca.pem"),
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
     setup.upstreams.insert(
         "other".into(),
         json!({"name": "other", "addresses": ["127.0.0.1:1"], "tls": {"server_name": "a.test", "ca": "../not-a-ca.pem"}}),

@@ -6,20 +6,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
+use futures::{SinkExt, StreamExt};
 use http::{HeaderMap, StatusCode, Version};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub method: String,
     pub path: String,
     pub headers: HeaderMap,
     pub body: usize,
@@ -47,11 +50,7 @@ impl Upstream {
     /// A plain server for HTTP/1.1 and, by prior knowledge, HTTP/2.
     pub fn start(name: &str) -> Upstream {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        Self::on(name, socket.local_addr().unwrap(), |runtime| {
-            socket.set_nonblocking(true).unwrap();
-            let _inside = runtime.enter();
-            TcpListener::from_std(socket).unwrap()
-        })
+        Self::on(name, socket.local_addr().unwrap(), |runtime| on(runtime, socket))
     }
 
     /// A server behind whatever `listen` makes.
@@ -92,8 +91,8 @@ impl Upstream {
 
     /// Brings it back where it was.
     pub fn revive(&mut self) {
-        let address = self.address;
-        self.run(|runtime| runtime.block_on(TcpListener::bind(address)).unwrap());
+        let socket = std::net::TcpListener::bind(self.address).unwrap();
+        self.run(|runtime| on(runtime, socket));
     }
 
     /// What has arrived, health checks aside.
@@ -127,37 +126,43 @@ impl Upstream {
     }
 }
 
+/// The socket on a runtime other than the one that is being used.
+pub fn on(runtime: &Runtime, socket: std::net::TcpListener) -> TcpListener {
+    socket.set_nonblocking(true).unwrap();
+    let _inside = runtime.enter();
+    TcpListener::from_std(socket).unwrap()
+}
+
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let path = parts.uri.path().to_owned();
+async fn answer(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
+    let path = request.uri().path().to_owned();
     let mut seen = Seen {
-        method: parts.method.to_string(),
-        path: parts.uri.path_and_query().unwrap().to_string(),
-        headers: parts.headers.clone(),
+        path: request.uri().path_and_query().unwrap().to_string(),
+        headers: request.headers().clone(),
         body: 0,
-        version: parts.version,
+        version: request.version(),
     };
-    if parts.headers.contains_key("upgrade") {
+    if let Some(key) = request.headers().get("sec-websocket-key").filter(|_| seen.headers.contains_key("upgrade")) {
+        let accept = derive_accept_key(key.as_bytes());
+        shared.upgrades.fetch_add(1, Ordering::SeqCst);
         shared.seen.lock().push(seen);
-        return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-            Ok(upgrade) => {
-                shared.upgrades.fetch_add(1, Ordering::SeqCst);
-                upgrade.on_upgrade(echo)
-            }
-            Err(refused) => refused.into_response(),
-        };
+        tokio::spawn(echo(hyper::upgrade::on(&mut request)));
+        let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+        let answer = answer.header("connection", "upgrade").header("upgrade", "websocket");
+        return answer.header("sec-websocket-accept", accept).body(Body::empty()).unwrap();
     }
     let held = path.contains("/held");
     if held {
         shared.waiting.fetch_add(1, Ordering::SeqCst);
     }
-    let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_REQUEST.into_response() };
+    let Ok(body) = to_bytes(request.into_body(), usize::MAX).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
     seen.body = body.len();
     shared.seen.lock().push(seen);
     if held {
@@ -170,9 +175,11 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     answer.body(Body::from(told.to_string())).unwrap()
 }
 
-async fn echo(mut socket: WebSocket) {
-    while let Some(Ok(message)) = socket.recv().await {
-        if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
+async fn echo(upgrade: hyper::upgrade::OnUpgrade) {
+    let Ok(upgraded) = upgrade.await else { return };
+    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+    while let Some(Ok(message)) = socket.next().await {
+        if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err() {
             return;
         }
     }
