@@ -128,12 +128,14 @@ impl ProxyHttp for Gateway {
         match self.arrive(session, passage).await {
             Ok(arrival::Next::Forward) => Ok(false),
             Ok(arrival::Next::Answer(answer)) => {
-                response::send(session, answer, &passage.facts()).await?;
+                Box::pin(response::send(session, answer, &passage.facts())).await?;
                 passage.context.progress = Progress::Answered;
                 Ok(true)
             }
             Err(refusal) => {
-                self.refuse(session, passage, &refusal).await?;
+                // Boxed, as is every way off the common one: a future is moved whole, and this one's size is every
+                // request's.
+                Box::pin(self.refuse(session, passage, &refusal)).await?;
                 Ok(true)
             }
         }
