@@ -21,7 +21,7 @@ fn transfer(size: usize) -> Vec<u8> {
 }
 
 /// An edge with a row of its own for any kind of body, in front of the sandbox's recorder, over HTTP/1.1 or HTTP/2.
-fn depot() -> &'static TestEdge {
+pub fn depot() -> &'static TestEdge {
     static DEPOT: std::sync::OnceLock<TestEdge> = std::sync::OnceLock::new();
     DEPOT.get_or_init(|| {
         let row = |name: &str| format!("  - {{ path: \"/{name}/v1/*\", methods: [POST, PUT], upstream: {name} }}\n");

@@ -9,12 +9,19 @@
 
 mod arrows;
 mod bodies;
+mod dev;
 mod docs;
 mod edge;
 mod headers;
+mod json;
 mod life;
+mod limits;
+mod logs;
+mod matrix;
 mod paths;
+mod resolve;
 mod rows;
 mod smuggling;
 mod upstream;
+mod wallet;
 mod wire;
