@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 
 use crate::clock::{Clock, Tick};
 use crate::error::Code;
+use crate::metrics::UpstreamMetrics;
 use crate::model::rows::Class;
 use crate::policy::Trail;
 use crate::snapshot::Snapshot;
@@ -90,6 +92,8 @@ pub enum Progress {
 pub struct Forwarding {
     /// The upstream.
     pub backend: Arc<Backend>,
+    /// What is counted of it.
+    pub metrics: Arc<UpstreamMetrics>,
     /// Its address in use; another one at a second try.
     pub target: Target,
     /// The breaker's leave. `None` once the outcome has been told to it.
@@ -110,6 +114,8 @@ pub struct Forwarding {
     pub connected: Option<Tick>,
     /// When the upstream's header was there.
     pub answered: Option<Tick>,
+    /// The edge's own answer after the upstream has failed, as it goes over the wire.
+    pub last_word: Option<Bytes>,
 }
 
 /// The refusal that was written.

@@ -50,10 +50,10 @@ impl Live {
         let generation = Generation::default();
         let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;
         keyring.ensure_signing_key(clock.unix_secs()).map_err(|error| error.to_string())?;
-        let metrics = Metrics::new(Code::NAMES).map_err(|error| error.to_string())?;
+        let metrics = Arc::new(Metrics::new(Code::NAMES).map_err(|error| error.to_string())?);
         let revocations = Revocations::new(generation.clone());
         Ok(Live {
-            metrics: Arc::new(metrics),
+            metrics: metrics.clone(),
             buckets: Arc::new(Buckets::new(config.cache.rate_limit.max_size)),
             peers: Arc::new(Peers::new()),
             tokens: VerifierState {
@@ -61,6 +61,7 @@ impl Live {
                 keyring: Arc::new(keyring),
                 revocations: Arc::new(revocations),
                 cache: Arc::new(TokenCache::new(config.cache.auth)),
+                metrics,
             },
             egress: Arc::new(Egress::new(egress_policy(config)).map_err(|error| error.to_string())?),
             resolved: resolve::cache(),

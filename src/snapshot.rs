@@ -4,6 +4,7 @@
 //! leaves the last good one in force. A request holds on to the snapshot that it began with, so it never sees half
 //! of a change.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::live::Live;
+use crate::metrics::UpstreamMetrics;
 use crate::model::rows::{Answer, Class};
 use crate::operations::Services;
 use crate::policy::route::RouteAnswer;
@@ -45,6 +47,17 @@ pub struct Way {
     pub class: Class,
     /// The upstream's path for the operation.
     pub template: Template,
+    /// What is counted of the upstream.
+    pub metrics: Arc<UpstreamMetrics>,
+    /// Another number when the route or the upstream is configured otherwise: cached answers end with it.
+    pub fingerprint: u64,
+}
+
+/// A number for what a config says. It lives in this process only, so any hash will do.
+fn fingerprint(what: &impl std::fmt::Debug) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{what:?}").hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Snapshot {
@@ -55,7 +68,7 @@ impl Snapshot {
         let upstreams = Upstreams::build(&config.upstreams, previous.map(|p| &p.upstreams), &live.clock)
             .map_err(|error| error.to_string())?;
         let as_token = config.appservice.as_ref().and_then(|appservice| appservice.as_token.clone());
-        let homeserver = || upstreams.get(pools::HOMESERVER).map(|hs| Homeserver::new(hs.clone(), as_token.clone()));
+        let homeserver = || upstreams.get(pools::HOMESERVER).map(|hs| Homeserver::new(hs.clone(), as_token.clone(), live.metrics.clone()));
         let policy = Policy::build(Ingredients {
             config: &config,
             clock: &live.clock,
@@ -71,6 +84,8 @@ impl Snapshot {
                 backend: backend.clone(),
                 class: route.class,
                 template: backend.templates().get(route.operation).clone(),
+                metrics: live.metrics.upstream(name),
+                fingerprint: fingerprint(&(&**route, backend.config())),
             }),
             _ => None,
         });
@@ -138,9 +153,16 @@ impl Edge {
         let _ = self.revisions.subscribe().wait_for(|current| *current != revision).await;
     }
 
-    /// Builds a snapshot of `config` and puts it in force. On an error the last good one stays.
-    pub fn replace(&self, config: Config, background: &Handle) -> Result<u64, String> {
+    /// Builds a snapshot of `config` and puts it in force. On an error the last good one stays. `agreed` is asked once
+    /// the snapshot is built, and may still say no: it takes over what lies outside of snapshots.
+    pub fn replace(
+        &self,
+        config: Config,
+        background: &Handle,
+        agreed: impl FnOnce(&Config) -> Result<(), String>,
+    ) -> Result<u64, String> {
         let next = Snapshot::build(config, &self.live, Some(&self.current.load()))?;
+        agreed(&next.config)?;
         let revision = next.revision;
         next.upstreams.start(background);
         self.live.apply(&next.config);

@@ -5,15 +5,21 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures::FutureExt;
 
+use super::control::{self, EdgeControl};
 use super::load;
+use crate::admin::Admin;
+use crate::cache::ResponseCache;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::live::Live;
-use crate::server::{Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
+use crate::metrics::Reload;
+use crate::server::{ConfigFiles, Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
 use crate::snapshot::{Edge, Snapshot};
+use crate::telemetry::export::Exporter;
 use crate::telemetry::{AccessLog, Spans, Telemetry};
 
 /// How often what no longer matters is forgotten.
@@ -38,6 +44,7 @@ pub(super) fn start(
     upgrade: bool,
     ready: impl FnOnce(&Started) -> Result<(), String> + Send + 'static,
 ) -> Result<ExitCode, String> {
+    let files = ConfigFiles::look(config.files.clone());
     let clock = Clock::system();
     let live = Live::open(&config, clock.clone())?;
     let lifecycle = Lifecycle::new();
@@ -48,9 +55,9 @@ pub(super) fn start(
     let spec = ServerSpec {
         server: config.server.clone(),
         max_header_size: config.validation.max_header_size,
-        tries: config.upstreams.values().map(|upstream| upstream.retries).max().unwrap_or(0) as usize + 1,
+        tries: gateway::MOST_TRIES,
         upstream_pool: snapshot.upstreams.pool_size(),
-        files: config.files.clone(),
+        files,
         upgrade,
         lifecycle: lifecycle.clone(),
         clock,
@@ -59,12 +66,13 @@ pub(super) fn start(
     let telemetry = Telemetry { metrics: live.metrics.clone(), log: log.clone(), spans: spans.clone() };
     let draining = lifecycle.clone();
     let edge = Arc::new(Edge::new(live, snapshot, move || draining.is_draining()));
-    let gateway = Gateway::new(edge.clone(), telemetry);
+    let cache = Arc::new(ArcSwap::from_pointee(response_cache(&config, &edge.live().clock)));
+    let gateway = Gateway::new(edge.clone(), telemetry, cache.clone());
 
     let server: Arc<OnceLock<Handle>> = Arc::default();
     let hooks = Hooks {
         started: Box::new({
-            let (edge, server) = (edge.clone(), server.clone());
+            let (edge, server, cache) = (edge.clone(), server.clone(), cache.clone());
             move |started: Started| {
                 let _ = server.set(started.handle.clone());
                 if let Some(collector) = &edge.snapshot().config.otlp {
@@ -74,10 +82,11 @@ pub(super) fn start(
                 }
                 edge.snapshot().upstreams.start(&started.runtime);
                 started.runtime.spawn(look_after(edge.clone()));
+                serve_admin(&started, edge.clone(), cache)?;
                 ready(&started)
             }
         }),
-        reload: reload_hook(path.to_owned(), edge, server),
+        reload: reload_hook(path.to_owned(), edge, server, cache),
         reopen_logs: Box::new({
             let log = log.clone();
             move || log.reopen()
@@ -101,26 +110,80 @@ pub(super) fn start(
     }
 }
 
+fn response_cache(config: &Config, clock: &Clock) -> ResponseCache {
+    ResponseCache::new(config.cache.response, config.cache.vary_by.clone(), clock.clone())
+}
+
+/// Serves the admin address until nothing more is accepted.
+fn serve_admin(started: &Started, edge: Arc<Edge>, cache: Arc<ArcSwap<ResponseCache>>) -> Result<(), String> {
+    let (clock, metrics) = (edge.live().clock.clone(), edge.live().metrics.clone());
+    metrics.reloaded(Reload::Ok, 1, clock.unix_secs());
+    let server = started.handle.clone();
+    let exporter = Exporter::new(metrics.clone(), clock.clone());
+    let exporter = exporter.refresh_with(control::refresh(edge.clone(), server.clone(), cache.clone()));
+    let control = EdgeControl {
+        edge,
+        cache,
+        listeners: started.addresses.iter().map(ToString::to_string).collect(),
+        started: clock.tick(),
+        server: server.clone(),
+    };
+    let admin = Admin::new(Arc::new(control), exporter, metrics, clock);
+    let listener = started.admin.try_clone().map_err(|error| format!("server.admin: {error}"))?;
+    started.runtime.spawn(async move {
+        let mut closing = server.lifecycle.closing();
+        let stop = async move {
+            // The sender lives as long as the process does.
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        let served = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => admin.serve(listener, stop).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            log::error!("server.admin: {error}");
+        }
+    });
+    Ok(())
+}
+
 /// Reads the config again and puts it in force, or says why not; the last good one then stays.
-fn reload_hook(path: PathBuf, edge: Arc<Edge>, server: Arc<OnceLock<Handle>>) -> crate::server::ReloadHook {
+fn reload_hook(
+    path: PathBuf,
+    edge: Arc<Edge>,
+    server: Arc<OnceLock<Handle>>,
+    cache: Arc<ArcSwap<ResponseCache>>,
+) -> crate::server::ReloadHook {
     Arc::new(move || {
-        let (path, edge, server) = (path.clone(), edge.clone(), server.clone());
+        let (path, edge, server, cache) = (path.clone(), edge.clone(), server.clone(), cache.clone());
         async move {
             let runtime = tokio::runtime::Handle::current();
+            let again = edge.clone();
             let replace = move || -> Result<Vec<PathBuf>, String> {
                 let config = load(&path)?;
                 config.require_for_run().map_err(|unmet| unmet.to_string())?;
                 let server = server.get().ok_or("the server is still starting")?;
-                let restart = server.apply(&config.server)?;
-                if !restart.is_empty() {
-                    log::warn!("changed, but only in force after a restart or an upgrade: {}", restart.join(", "));
-                }
                 let files = config.files.clone();
                 edge.live().tokens.keyring.refresh().map_err(|error| error.to_string())?;
-                edge.replace(config, &runtime)?;
+                edge.replace(config, &runtime, |config| {
+                    let restart = server.apply(&config.server)?;
+                    if !restart.is_empty() {
+                        log::warn!("changed, but only in force after a restart or an upgrade: {}", restart.join(", "));
+                    }
+                    Ok(())
+                })?;
+                let config = edge.snapshot().config.clone();
+                if cache.load().size() != config.cache.response || cache.load().vary_by() != config.cache.vary_by {
+                    cache.store(Arc::new(response_cache(&config, &edge.live().clock)));
+                }
                 Ok(files)
             };
-            tokio::task::spawn_blocking(replace).await.map_err(|error| format!("the reload did not finish: {error}"))?
+            let (metrics, clock) = (again.live().metrics.clone(), again.live().clock.clone());
+            let done = tokio::task::spawn_blocking(replace).await;
+            let done = done.map_err(|error| format!("the reload did not finish: {error}")).and_then(|done| done);
+            let result = if done.is_ok() { Reload::Ok } else { Reload::Failed };
+            metrics.reloaded(result, again.snapshot().revision, clock.unix_secs());
+            done
         }
         .boxed()
     })
@@ -148,14 +211,14 @@ async fn look_after(edge: Arc<Edge>) {
     let issuers = async {
         loop {
             let snapshot = edge.snapshot();
-            let fresh = snapshot.policy.authn.verifier().issuers().keep_fresh();
-            // Without issuers there is nothing to do until a reload brings some; `keep_fresh` is over at once then.
-            let never_over = async {
-                fresh.await;
-                std::future::pending::<()>().await;
+            let issuers = snapshot.policy.authn.verifier().issuers();
+            // With no issuers there is nothing to do until a revision brings some.
+            let fresh = async {
+                issuers.keep_fresh().await;
+                std::future::pending::<()>().await
             };
             tokio::select! {
-                () = never_over => {}
+                () = fresh => {}
                 () = edge.changed(snapshot.revision) => {}
             }
         }

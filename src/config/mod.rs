@@ -1,6 +1,6 @@
 //! Text → typed, checked values with their place in the file. Opens the files that the config names, nothing else.
 //!
-//! A config is read in one pass that does not stop at a fault: [`load`] answers with a [`Config`] that is known to make
+//! A config is read in one pass that does not stop at a fault: [`load()`] answers with a [`Config`] that is known to make
 //! sense as a whole, or with every [`Problem`] there is, each with file, line, key path and what was expected.
 //!
 //! | file | |

@@ -7,6 +7,7 @@ use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
 use pingora::proxy::Session;
 
 use super::body_swap::{self, WayBack};
+use super::cached::Cached;
 use super::exchange::SessionExchange;
 use super::{Gateway, Passage, client_addr, cors, strict};
 use crate::error::{Code, Refusal};
@@ -45,7 +46,6 @@ impl Gateway {
         let snapshot = passage.context.snapshot.clone();
         let config = &snapshot.config;
 
-        self.keep_alive(session, config);
         let peer = peer_ip(session);
         let client = client_addr::derive(peer, &session.req_header().headers, &config.server.trusted_proxies);
         passage.context.client = Some(client.ip);
@@ -113,20 +113,16 @@ impl Gateway {
                 Ok(Next::Answer(Answer::local(local)))
             }
             RouteAnswer::Upstream(_) => {
+                match self.ask_cache(session, passage, &permit).await {
+                    Cached::Hit(answer) => return Ok(Next::Answer(answer)),
+                    Cached::Fill(fill) => passage.fill = fill,
+                }
                 if let Some(body) = permit.take_body() {
                     passage.way_back = Some(replay(session, body)?);
                 }
                 self.prepare(session, &mut passage.context, &permit)?;
                 Ok(Next::Forward)
             }
-        }
-    }
-
-    fn keep_alive(&self, session: &mut Session, config: &crate::config::Config) {
-        if self.edge.is_draining() {
-            session.set_keepalive(None);
-        } else {
-            session.set_keepalive(Some(config.server.limits.keepalive.as_secs().max(1)));
         }
     }
 }
@@ -164,15 +160,26 @@ fn replay(session: &mut Session, body: bytes::Bytes) -> Result<WayBack, Refusal>
     Ok(way_back)
 }
 
-/// Reads a small unread body away, so that the connection can be used again after a refusal. A larger one, or one
-/// without a length, ends the connection instead.
+/// Reads a small unread body away, so that the connection can be used again after a refusal. A larger one, or one that
+/// does not come in time, ends the connection instead; so does one that the client holds back until it is told to
+/// continue, for which waiting would be in vain.
 pub(super) async fn drain_small_body(session: &mut Session) {
-    let declared =
-        session.req_header().headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length <= DRAIN_UP_TO) {
-        session.set_total_drain_timeout(Some(DRAIN_WITHIN));
-        if session.drain_request_body().await.is_err() {
-            session.set_keepalive(None);
-        }
+    let headers = &session.req_header().headers;
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let held_back = headers.contains_key(EXPECT) && session.response_written().is_none();
+    // An HTTP/2 stream is refused without harm to the others.
+    if held_back || declared.is_some_and(|length| length > DRAIN_UP_TO) || session.is_http2() {
+        return;
     }
+    let draining = async {
+        let mut read = 0;
+        while let Ok(Some(chunk)) = session.as_mut().read_request_body().await {
+            read += chunk.len() as u64;
+            if read > DRAIN_UP_TO {
+                break;
+            }
+        }
+    };
+    // What is left unread closes the connection: Pingora sees to it.
+    let _ = tokio::time::timeout(DRAIN_WITHIN, draining).await;
 }

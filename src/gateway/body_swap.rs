@@ -83,7 +83,7 @@ pub fn hold_answer(session: &mut Session, way_back: &WayBack, cap: usize, mapper
 fn swap(session: &mut Session, way_back: &WayBack, request: RequestBody, hold: Option<Hold>) {
     let inner = mem::replace(&mut session.downstream_session, nobody());
     let overlay = Overlay { inner, request, hold, returned: way_back.0.clone() };
-    session.downstream_session = Box::new(ServerSession::new_custom(Box::new(overlay)));
+    *session.downstream_session = ServerSession::new_custom(Box::new(overlay));
 }
 
 /// A session that stands for none, while the real one is being moved.

@@ -37,7 +37,11 @@ impl Exchange for SessionExchange<'_> {
         }
         let mut reserved = self.budget.reserve(declared.unwrap_or(0)).ok_or_else(no_room)?;
         if self.session.req_header().headers.contains_key(EXPECT) {
+            // Pingora gives the connection up when it writes anything before the whole body is there. This is the one
+            // answer that is meant to come before.
+            self.session.as_mut().set_close_on_response_before_downstream_finish(false);
             self.session.as_mut().write_continue_response().await.map_err(left)?;
+            self.session.as_mut().set_close_on_response_before_downstream_finish(true);
         }
         let body = tokio::time::timeout(self.timeout, read_all(self.session, cap, declared, &mut reserved))
             .await

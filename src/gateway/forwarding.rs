@@ -1,5 +1,6 @@
 //! To an upstream and back: where to, with which headers, and what its trouble means.
 
+use bytes::Bytes;
 use http::HeaderValue;
 use http::uri::Uri;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -8,9 +9,10 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::body_swap::{self, HeldAnswer, WayBack};
-use super::{Gateway, Passage};
-use crate::context::{Forwarding, Progress, RequestContext};
+use super::{Gateway, Passage, last_word};
+use crate::context::{Forwarding, Progress, Refused, RequestContext};
 use crate::error::{Code, Refusal};
+use crate::metrics::{PoolResult, UpstreamFailure};
 use crate::model::rows::{Auth, Class};
 use crate::policy::Permit;
 use crate::policy::authn::Caller;
@@ -33,7 +35,8 @@ impl Gateway {
         let now = self.edge.live().clock.tick();
         let index = context.trail.route.as_ref().map_or(usize::MAX, |(_, index)| *index);
         let way = context.snapshot.way(index).ok_or_else(|| Refusal::internal("the route has no upstream"))?;
-        let ticket = way.backend.admit(way.class, now)?;
+        let ticket =
+            way.backend.admit(way.class, now).inspect_err(|_| way.metrics.failed(UpstreamFailure::BreakerOpen))?;
         let target = way.backend.pick(now, None)?;
         let head = session.req_header();
         let sent = head.uri.path_and_query().ok_or_else(|| Refusal::internal("the request has no path"))?;
@@ -42,6 +45,7 @@ impl Gateway {
         let path = way.template.render(sent, &params).map_err(|error| Refusal::internal(error.to_string()))?;
         context.progress = Progress::Forwarding(Forwarding {
             backend: way.backend.clone(),
+            metrics: way.metrics.clone(),
             target,
             ticket: Some(ticket),
             class: way.class,
@@ -52,29 +56,43 @@ impl Gateway {
             tried: now,
             connected: None,
             answered: None,
+            last_word: None,
         });
         Ok(())
     }
 
-    pub(super) fn next_peer(&self, context: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    pub(super) fn next_peer(&self, session: &Session, context: &mut RequestContext) -> Result<Box<HttpPeer>> {
         let now = self.edge.live().clock.tick();
         let Progress::Forwarding(way) = &mut context.progress else {
             return Err(Error::explain(ErrorType::InternalError, "forwarding without a permit"));
         };
+        if let Some(wire) = &way.last_word {
+            return Ok(last_word::peer(wire.clone()));
+        }
         if way.tries > 0 {
             match way.backend.pick(now, Some(&way.target)) {
                 Ok(other) => way.target = other,
-                Err(refusal) => return Err(Error::explain(ErrorType::ConnectError, refusal.to_string())),
+                Err(refusal) => {
+                    settle(way, Ended::Connect);
+                    return Ok(last_word::peer(have_the_last_word(session, context, &refusal)));
+                }
             }
         }
         way.tries += 1;
+        way.metrics.tries.inc();
+        if way.tries > 1 {
+            way.metrics.retries.inc();
+        }
         way.tried = now;
         Ok(way.backend.peer(&way.target, way.upgrade))
     }
 
-    pub(super) fn connected(&self, context: &mut RequestContext, _reused: bool) {
-        if let Progress::Forwarding(way) = &mut context.progress {
+    pub(super) fn connected(&self, context: &mut RequestContext, reused: bool) {
+        if let Progress::Forwarding(way) = &mut context.progress
+            && way.last_word.is_none()
+        {
             way.connected = Some(self.edge.live().clock.tick());
+            way.metrics.connection(if reused { PoolResult::Reused } else { PoolResult::New });
         }
     }
 
@@ -87,6 +105,9 @@ impl Gateway {
         let (Progress::Forwarding(way), Some((route, _))) = (&context.progress, &context.trail.route) else {
             return Err(Error::explain(ErrorType::InternalError, "forwarding without a permit"));
         };
+        if way.last_word.is_some() {
+            return Ok(());
+        }
         let passage = forward::Passage {
             manner: manner(route.auth),
             credential: Credential::rule(
@@ -111,12 +132,17 @@ impl Gateway {
     /// Tells the breaker, and notes the time.
     pub(super) fn judge_answer(&self, head: &ResponseHeader, context: &mut RequestContext) {
         let now = self.edge.live().clock.tick();
-        if let Progress::Forwarding(way) = &mut context.progress {
+        if let Progress::Forwarding(way) = &mut context.progress
+            && way.last_word.is_none()
+        {
             way.answered.get_or_insert(now);
             if !head.status.is_informational()
                 && let Some(ticket) = way.ticket.take()
             {
                 ticket.settle(Ended::Status(head.status).outcome());
+                if head.status.is_server_error() {
+                    way.metrics.failed(UpstreamFailure::Status);
+                }
             }
         }
     }
@@ -130,9 +156,18 @@ impl Gateway {
         if head.status.is_informational() {
             return Ok(());
         }
+        if matches!(&passage.context.progress, Progress::Forwarding(way) if way.last_word.is_some()) {
+            passage.fill = None;
+            return response::decorate(head, &passage.facts());
+        }
         let Some((route, _)) = &passage.context.trail.route else { return Ok(()) };
         let manner = manner(route.auth);
         forward::response(head, manner);
+        if let Some(fill) = &mut passage.fill
+            && fill.head(head.status, &head.headers).is_err()
+        {
+            passage.fill = None;
+        }
         let mut facts = passage.facts();
         facts.keep_upstream_security = manner == Manner::Raw;
         response::decorate(head, &facts)?;
@@ -150,20 +185,43 @@ impl Gateway {
         let request_id = passage.context.request_id;
         let unix = passage.context.unix.as_secs();
         let shape = Shape::of_path(session.req_header().uri.path());
+        let head = session.req_header().method == http::Method::HEAD;
         let mapper = move |held: HeldAnswer| {
-            let refusal = wallet::error_of_answer(pools::WALLET, held.header.status, &held.header.headers, &held.body);
+            let refusal = if head {
+                wallet::error_of_head(pools::WALLET, held.header.status)
+            } else {
+                wallet::error_of_answer(pools::WALLET, held.header.status, &held.header.headers, &held.body)
+            };
             let answer = response::refusal(&refusal, shape, request_id.as_str(), unix);
-            response::replace(held.header, answer)
+            let (mut header, body) = response::replace(held.header, answer);
+            if head {
+                // How long the body would be, only a GET can tell.
+                header.remove_header(&http::header::CONTENT_LENGTH);
+            }
+            (header, body)
         };
         body_swap::hold_answer(session, &way_back, ERROR_BODY_CAP, Box::new(mapper));
     }
 
     /// Nothing was sent, so another address may be tried, whatever the method.
-    pub(super) fn not_connected(&self, context: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
+    pub(super) fn not_connected(
+        &self,
+        session: &Session,
+        context: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
         let now = self.edge.live().clock.tick();
         if let Progress::Forwarding(way) = &mut context.progress {
             way.backend.connect_failed(&way.target, now);
-            error.set_retry(way.tries <= way.backend.config().retries);
+            way.metrics.failed(match backend::ended(&error) {
+                Ended::ConnectTimeout => UpstreamFailure::ConnectTimeout,
+                _ => UpstreamFailure::Connect,
+            });
+            let again = way.tries <= way.backend.config().retries;
+            error.set_retry(again);
+            if !again {
+                error = self.speak_for(session, context, error);
+            }
         }
         error
     }
@@ -189,6 +247,21 @@ impl Gateway {
                 error.set_retry(false);
             }
         }
+        if error.retry() { error } else { self.speak_for(session, context, error) }
+    }
+
+    /// Answers in the upstream's place, where that is possible: nothing of its answer has been seen yet, and what the
+    /// client has sent can be taken to its end, which makes the connection fit for the next request.
+    fn speak_for(&self, session: &Session, context: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
+        let Progress::Forwarding(way) = &mut context.progress else { return error };
+        let ended = backend::ended(&error);
+        let may = way.last_word.is_none() && way.answered.is_none() && !way.upgrade && ended != Ended::Client;
+        if may && !session.as_ref().retry_buffer_truncated() && session.response_written().is_none_or(is_interim) {
+            settle(way, ended);
+            let refusal = ended.refusal(way.backend.name(), &error);
+            have_the_last_word(session, context, &refusal);
+            error.set_retry(true);
+        }
         error
     }
 
@@ -198,23 +271,54 @@ impl Gateway {
         let ended = if *error.esource() == ErrorSource::Downstream { Ended::Client } else { backend::ended(error) };
         if let Progress::Forwarding(way) = &mut passage.context.progress {
             upstream.push_str(way.backend.name());
-            if let Some(ticket) = way.ticket.take() {
-                ticket.settle(ended.outcome());
-            }
+            settle(way, ended);
         }
         let refusal = match (ended, error.etype()) {
             (Ended::Client, ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed) => None,
             (Ended::Client, _) => Some(Refusal::new(Code::ValidationFailed, "The request could not be read.").close()),
             (ended, _) => Some(ended.refusal(&upstream, error)),
         };
-        let written = session.response_written().is_some_and(|head| !head.status.is_informational());
-        let Some(refusal) = refusal.filter(|_| !written) else {
+        let Some(refusal) = refusal.filter(|_| session.response_written().is_none_or(is_interim)) else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
+        // Pingora ends the connection after this, so the client is told. Only the real session listens to that.
+        if let Some(way_back) = passage.way_back.take() {
+            body_swap::give_back(session, &way_back).await;
+        }
+        let refusal = refusal.close();
         let status = refusal.status().as_u16();
-        let sent = self.refuse(session, passage, &refusal).await;
-        FailToProxy { error_code: status, can_reuse_downstream: sent.is_ok() && !refusal.closes() }
+        // Whether it arrives or not, there is nothing more to be done.
+        let _ = self.refuse(session, passage, &refusal).await;
+        FailToProxy { error_code: status, can_reuse_downstream: false }
     }
+}
+
+fn is_interim(head: &ResponseHeader) -> bool {
+    head.status.is_informational()
+}
+
+/// Tells the breaker and the counters how it ended.
+fn settle(way: &mut Forwarding, ended: Ended) {
+    if let Some(ticket) = way.ticket.take() {
+        ticket.settle(ended.outcome());
+    }
+    match ended {
+        Ended::Timeout => way.metrics.failed(UpstreamFailure::Timeout),
+        Ended::Broken => way.metrics.failed(UpstreamFailure::Reset),
+        _ => {}
+    }
+}
+
+/// Makes a refusal what the next peer says, and returns that.
+fn have_the_last_word(session: &Session, context: &mut RequestContext, refusal: &Refusal) -> Bytes {
+    let shape = Shape::of_path(session.req_header().uri.path());
+    let answer = response::refusal(refusal, shape, context.request_id.as_str(), context.unix.as_secs());
+    let wire = last_word::spoken(&answer);
+    context.refused = Some(Refused { code: refusal.code(), inside: refusal.inside_message().map(str::to_owned) });
+    if let Progress::Forwarding(way) = &mut context.progress {
+        way.last_word = Some(wire.clone());
+    }
+    wire
 }
 
 fn manner(auth: Auth) -> Manner {

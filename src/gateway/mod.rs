@@ -10,30 +10,37 @@
 //! | file | what it does |
 //! |---|---|
 //! | `arrival` | framing, address, trace, permit: what happens to every request |
+//! | `cached` | answers from the response cache, and the way into it |
 //! | `exchange`, `body_swap` | reading a body whole, and serving it again |
-//! | `forwarding` | where to, with which headers, and what an upstream's trouble means |
+//! | `forwarding`, `last_word` | where to, with which headers, and what an upstream's trouble means |
 //! | `cors`, `client_addr`, `strict` | rules that need no more than a request's head |
 //! | `observe` | the log line, the counters, the span |
 
 mod arrival;
 pub mod body_swap;
+mod cached;
 pub mod client_addr;
 mod cors;
 mod exchange;
 mod forwarding;
+mod last_word;
 mod observe;
 pub mod strict;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
-use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
+use crate::cache::{FillGuard, ResponseCache};
 use crate::context::{Progress, RequestContext};
 use crate::error::Refusal;
 use crate::live::Reserved;
@@ -42,10 +49,14 @@ use crate::snapshot::Edge;
 use crate::telemetry::Telemetry;
 use body_swap::WayBack;
 
+/// How often Pingora may try: an upstream twice at most, and then the peer that has the last word.
+pub const MOST_TRIES: usize = 3;
+
 /// The edge as Pingora drives it.
 pub struct Gateway {
     edge: Arc<Edge>,
     telemetry: Telemetry,
+    cache: Arc<ArcSwap<ResponseCache>>,
 }
 
 /// A request's context, and what only the gateway needs.
@@ -57,14 +68,16 @@ pub struct Passage {
     reserved: Option<Reserved>,
     /// Counts the request as under way, in all and for its address.
     counted: Option<arrival::Counted>,
+    /// Takes the answer into the cache.
+    fill: Option<FillGuard>,
     /// The origin that may read the answer.
     origin: Option<http::HeaderValue>,
 }
 
 impl Gateway {
     /// A gateway for `edge`.
-    pub fn new(edge: Arc<Edge>, telemetry: Telemetry) -> Self {
-        Gateway { edge, telemetry }
+    pub fn new(edge: Arc<Edge>, telemetry: Telemetry, cache: Arc<ArcSwap<ResponseCache>>) -> Self {
+        Gateway { edge, telemetry, cache }
     }
 
     /// Writes a refusal in the shape of its path, and remembers it for the log.
@@ -105,7 +118,7 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> Passage {
         let context = RequestContext::begin(self.edge.snapshot(), &self.edge.live().clock);
-        Passage { context, way_back: None, reserved: None, counted: None, origin: None }
+        Passage { context, way_back: None, reserved: None, counted: None, fill: None, origin: None }
     }
 
     /// None: Pingora's default adds a compression module that every answer would pass through.
@@ -126,8 +139,8 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
-        self.next_peer(&mut passage.context)
+    async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+        self.next_peer(session, &mut passage.context)
     }
 
     async fn connected_to_upstream(
@@ -171,14 +184,33 @@ impl ProxyHttp for Gateway {
         self.shape_answer(session, head, passage)
     }
 
-    fn fail_to_connect(
+    fn response_body_filter(
         &self,
         _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        passage: &mut Passage,
+    ) -> Result<Option<Duration>> {
+        if let Some(fill) = &mut passage.fill {
+            if let Some(piece) = body {
+                fill.body(piece);
+            }
+            if end_of_stream && let Some(fill) = passage.fill.take() {
+                // What may not be kept is no failure: the client has its answer.
+                let _ = fill.finish();
+            }
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
         _peer: &HttpPeer,
         passage: &mut Passage,
         error: Box<Error>,
     ) -> Box<Error> {
-        self.not_connected(&mut passage.context, error)
+        self.not_connected(session, &mut passage.context, error)
     }
 
     fn error_while_proxy(
@@ -194,6 +226,23 @@ impl ProxyHttp for Gateway {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
         self.give_up(session, error, passage).await
+    }
+
+    /// What Pingora's own lines say of a request: never its path or query, which may hold what no log may.
+    fn request_summary(&self, session: &Session, passage: &Passage) -> String {
+        let context = &passage.context;
+        format!("{} {}, {}", session.req_header().method, context.trail.operation(), context.request_id.as_str())
+    }
+
+    /// A try that failed is counted, and the request's own line says how many there were.
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _passage: &Passage,
+        _error: &Error,
+        _when: ProxyWarnLogContext,
+    ) -> bool {
+        true
     }
 
     /// The gateway tells of every failure itself, in one line.

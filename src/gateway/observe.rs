@@ -21,6 +21,10 @@ impl Gateway {
             // No answer and no error of the upstream's: the client left first.
             ticket.settle(crate::upstream::outcome::Outcome::Neutral);
         }
+        if matches!(passage.context.progress, Progress::Forwarding(_)) {
+            self.forget_after_write(session, passage);
+        }
+        let context = &passage.context;
         let forwarding = match &context.progress {
             Progress::Forwarding(way) => Some(way),
             Progress::Arrived | Progress::Answered => None,

@@ -146,6 +146,12 @@ impl Metrics {
         Held::new(&self.connections_open)
     }
 
+    /// Takes over what the listeners counted themselves: connections open now, and those accepted since the last time.
+    pub fn connections(&self, open: usize, accepted: u64) {
+        self.connections_open.set(i64::try_from(open).unwrap_or(i64::MAX));
+        self.connections_accepted.inc_by(accepted);
+    }
+
     /// Takes note of a reload, or of the first load: the revision in force after it, and when it was tried (Unix time).
     pub fn reloaded(&self, result: Reload, revision: u64, unix: u64) {
         self.reloads.inc(result);

@@ -53,6 +53,13 @@ impl CounterTable {
         Ok(CounterTable { slots: slots.collect::<Result<_, _>>()? })
     }
 
+    /// Counts several. A number outside the table counts nothing.
+    pub fn inc_by(&self, index: usize, count: u64) {
+        if let Some(slot) = self.slots.get(index) {
+            slot.inc_by(count);
+        }
+    }
+
     /// Counts one. A number outside the table counts nothing.
     pub fn inc(&self, index: usize) {
         if let Some(slot) = self.slots.get(index) {
@@ -77,6 +84,11 @@ impl<L: Label> Counters<L> {
     pub(super) fn new(registry: &Registry, family: &Family) -> Result<Self, Error> {
         let names: Vec<&str> = L::ALL.iter().map(|label| label.name()).collect();
         Ok(Counters { table: CounterTable::new(registry, family, &names)?, labels: PhantomData })
+    }
+
+    /// Counts several.
+    pub fn inc_by(&self, label: L, count: u64) {
+        self.table.inc_by(label.index(), count);
     }
 
     /// Counts one.

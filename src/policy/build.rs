@@ -44,11 +44,20 @@ impl Policy {
         let table = RouteTable::build(config);
         let policies = Policies::new(&config.rate_limits, &config.rate_limit_overrides).map_err(|e| e.to_string())?;
         let limiter = Limiter::new(policies, from.buckets.clone());
-        let limits = route_limits(&table, &limiter);
+        let limits = route_limits(&table, &limiter, &from.tokens.metrics);
         let guard = PeerGuard::new(&config.server.limits, from.peers.clone()).map_err(|error| error.to_string())?;
         let validator = Validator::new(&config.validation).map_err(|error| error.to_string())?;
         let authn = authn(&from)?;
-        Ok(Policy { table, authn, limiter, validator, guard, clock: from.clock.clone(), limits })
+        Ok(Policy {
+            table,
+            authn,
+            limiter,
+            validator: Arc::new(validator),
+            guard,
+            clock: from.clock.clone(),
+            metrics: from.tokens.metrics.clone(),
+            limits,
+        })
     }
 }
 

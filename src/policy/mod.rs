@@ -15,6 +15,7 @@
 pub mod authn;
 pub mod authz;
 mod build;
+mod count;
 pub mod guard;
 pub mod issuers;
 pub mod json;
@@ -38,6 +39,7 @@ use smallvec::SmallVec;
 
 use crate::clock::Clock;
 use crate::error::{Code, Refusal};
+use crate::metrics::{Metrics, PolicyMetrics};
 use crate::model::Operation;
 use crate::model::rows::limit;
 use authn::{Authn, Caller};
@@ -46,7 +48,7 @@ use guard::PeerGuard;
 use path::PathView;
 use rate_limit::{Claim, Decision, LimitKey, Limiter, PolicyId, Report};
 use route::{Route, RouteTable};
-use validate::{BodyPlan, Length, Validator};
+use validate::{BodyPlan, Length, Reading, Validator, is_heavy};
 
 /// A request as the policy sees it: its head, and a body that is read only once everything else is settled.
 pub trait Exchange: Send {
@@ -112,22 +114,26 @@ pub struct Policy {
     /// How much is too much.
     pub limiter: Limiter,
     /// What a request may look like.
-    pub validator: Validator,
+    pub validator: Arc<Validator>,
     /// The guard at the door.
     pub guard: PeerGuard,
     /// The time.
     pub clock: Clock,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The limit policies of each route, by its number.
     pub limits: Vec<SmallVec<[RouteLimit; 2]>>,
 }
 
 /// One limit of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct RouteLimit {
     /// The policy.
     pub policy: PolicyId,
     /// Whether a user's calls through all mini-apps share one bucket.
     pub per_user: bool,
+    /// What came of it.
+    pub metrics: Arc<PolicyMetrics>,
 }
 
 impl Policy {
@@ -159,6 +165,7 @@ impl Policy {
 
         if let Some(held) = trail.caller.scopes() {
             authz::check(&route.scopes, held)?;
+            count::scopes(&self.metrics, &route.scopes, held);
         }
 
         // A batch costs as many calls as it holds; how many that is only its body can tell, so it is read first.
@@ -169,17 +176,40 @@ impl Policy {
 
         let head = request.head();
         let length = Length::of(head.version, &head.headers)?;
-        let body = match self.validator.head(route.body, &head.method, &head.headers, length)? {
+        let plan = self.validator.head(route.body, &head.method, &head.headers, length);
+        let body = match count::refused_body(&self.metrics, plan)? {
             BodyPlan::None | BodyPlan::Stream => None,
-            BodyPlan::Read(reading) => {
-                let bytes = request.read_body(reading.cap).await?;
-                Some(self.validator.body(&reading, route.text_fields, bytes)?)
-            }
+            BodyPlan::Read(reading) => Some(self.judge_body(request, &route, &reading).await?),
         };
         if batch {
             self.limit(client, trail, body.as_deref().map_or(1, batch_size)).await?;
         }
         Ok(Permit { route, body })
+    }
+
+    /// Reads the body and judges it whole. A large one is judged on a thread that may be kept busy.
+    async fn judge_body<X: Exchange>(
+        &self,
+        request: &mut X,
+        route: &Route,
+        reading: &Reading,
+    ) -> Result<Bytes, Refusal> {
+        let over = |refusal: Refusal| if refusal.code() == Code::PayloadTooLarge { reading.over() } else { refusal };
+        let read = count::refused_body(&self.metrics, request.read_body(reading.cap).await.map_err(over))?;
+        let judged = if is_heavy(read.len()) {
+            let (validator, reading, fields) = (self.validator.clone(), *reading, route.text_fields);
+            let bytes = read.clone();
+            let judge = move || validator.body(&reading, fields, bytes);
+            tokio::task::spawn_blocking(judge).await.map_err(|error| Refusal::internal(error.to_string()))?
+        } else {
+            self.validator.body(reading, route.text_fields, read.clone())
+        };
+        let judged = count::refused_body(&self.metrics, judged)?;
+        // What sanitising leaves alone comes back as the very same bytes.
+        if judged.as_ptr() != read.as_ptr() {
+            self.metrics.bodies_sanitised.inc();
+        }
+        Ok(judged)
     }
 
     fn find_route(&self, head: &http::request::Parts, trail: &mut Trail) -> Result<Arc<Route>, Refusal> {
@@ -203,7 +233,9 @@ impl Policy {
                 Claim { policy, key, cost }
             })
             .collect();
-        match self.limiter.take(self.clock.tick(), self.clock.unix_secs(), &claims).await {
+        let decision = self.limiter.take(self.clock.tick(), self.clock.unix_secs(), &claims).await;
+        count::limits(limits, &decision);
+        match decision {
             Decision::Unlimited => Ok(()),
             Decision::Admitted(report) => {
                 trail.limit = Some(report);
@@ -232,10 +264,10 @@ fn bucket_of(caller: &Caller, client: IpAddr, per_user: bool) -> (LimitKey, Opti
 
 /// The limits of every route, with names looked up. A name that no policy has is an error of the config, which has
 /// been checked; it would limit nothing here.
-pub fn route_limits(table: &RouteTable, limiter: &Limiter) -> Vec<SmallVec<[RouteLimit; 2]>> {
+pub fn route_limits(table: &RouteTable, limiter: &Limiter, metrics: &Metrics) -> Vec<SmallVec<[RouteLimit; 2]>> {
     let compile = |name: &String| {
         let per_user = matches!(name.as_str(), limit::PAYMENT | limit::RESOLUTION);
-        limiter.policies().id(name).map(|policy| RouteLimit { policy, per_user })
+        limiter.policies().id(name).map(|policy| RouteLimit { policy, per_user, metrics: metrics.policy(name) })
     };
     table.routes().iter().map(|route| route.limits.iter().filter_map(compile).collect()).collect()
 }

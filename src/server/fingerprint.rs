@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// State of a list of files: length, time of last change and inode of each; a missing file is a state too. Follows
 /// symbolic links, so that a link that is switched counts as a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fingerprint(Vec<Option<(u64, i64, i64, u64)>>);
 
 impl Fingerprint {

@@ -22,6 +22,21 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An error is text for people; nothing may have changed then.
 pub type ReloadHook = Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<PathBuf>, String>> + Send + Sync>;
 
+/// The files of the config that a process starts with, and what they looked like when it was read.
+#[derive(Clone, Debug)]
+pub struct ConfigFiles {
+    paths: Vec<PathBuf>,
+    state: Fingerprint,
+}
+
+impl ConfigFiles {
+    /// To be called as soon as the config has been read: what changes from here on counts as a change, however long
+    /// the rest of the start takes.
+    pub fn look(paths: Vec<PathBuf>) -> Self {
+        ConfigFiles { state: Fingerprint::of(&paths), paths }
+    }
+}
+
 /// How reloading went so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReloadStatus {
@@ -85,21 +100,24 @@ pub(super) struct Reloader {
     clock: Clock,
     /// Files to watch; `None`: watching is off.
     watched: Option<Vec<PathBuf>>,
+    /// Their state when the config in force was read.
+    in_force: Fingerprint,
 }
 
 impl Reloader {
     /// `watched` are the files of the config in force, `None` when they are not to be watched.
-    pub(super) fn new(hook: ReloadHook, clock: Clock, watched: Option<Vec<PathBuf>>) -> (Reloads, Self) {
+    pub(super) fn new(hook: ReloadHook, clock: Clock, watched: Option<ConfigFiles>) -> (Reloads, Self) {
         let (asking, asked) = mpsc::channel(1);
         let first = ReloadStatus { revision: 1, since: clock.unix_secs(), last_error: None, failures: 0 };
         let status = Arc::new(Mutex::new(first));
-        (Reloads { asking, status: status.clone() }, Reloader { asked, status, hook, clock, watched })
+        let in_force = watched.as_ref().map(|files| files.state.clone()).unwrap_or_default();
+        let watched = watched.map(|files| files.paths);
+        (Reloads { asking, status: status.clone() }, Reloader { asked, status, hook, clock, watched, in_force })
     }
 
     /// Carries out what is asked for until nobody can ask any more.
     pub(super) async fn run(mut self) {
-        let mut in_force = self.look();
-        let mut seen = in_force.clone();
+        let mut seen = self.in_force.clone();
         let mut pace = tokio::time::interval(LOOK_EVERY);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -112,20 +130,20 @@ impl Reloader {
                     let now = self.look();
                     let settled = now == seen;
                     seen = now;
-                    if !settled || seen == in_force {
+                    if !settled || seen == self.in_force {
                         continue;
                     }
                     None
                 }
             };
             // Looked at before reading: what changes while it is read counts as the next change.
-            in_force = self.look();
+            self.in_force = self.look();
             let listed = self.watched.clone();
             let result = self.reload().await;
             if self.watched != listed {
-                in_force = self.look();
+                self.in_force = self.look();
             }
-            seen = in_force.clone();
+            seen = self.in_force.clone();
             if let Some(answer) = answer {
                 // The asker may have left; the reload has happened all the same.
                 let _told = answer.send(result);
@@ -200,13 +218,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_changes_while_the_process_starts_is_read_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("edge.yaml");
+        fs::write(&file, "good").unwrap();
+        let files = ConfigFiles::look(vec![file.clone()]);
+        fs::write(&file, "good and later").unwrap();
+        let (clock, _hand) = Clock::manual(0);
+        let (reloads, reloader) = Reloader::new(config(&file, Arc::default()), clock, Some(files));
+        tokio::spawn(reloader.run());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(reloads.status().revision, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_changed_file_is_read_once_it_has_settled() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("edge.yaml");
         fs::write(&file, "good").unwrap();
         let tried = Arc::new(AtomicUsize::new(0));
         let (clock, _hand) = Clock::manual(0);
-        let (reloads, reloader) = Reloader::new(config(&file, tried.clone()), clock, Some(vec![file.clone()]));
+        let (reloads, reloader) = Reloader::new(config(&file, tried.clone()), clock, Some(ConfigFiles::look(vec![file.clone()])));
         tokio::spawn(reloader.run());
         tokio::time::sleep(Duration::from_millis(5500)).await;
         assert_eq!(tried.load(Ordering::SeqCst), 0);

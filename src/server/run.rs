@@ -1,7 +1,6 @@
 //! Builds the parts, starts them in the right order and takes them down again.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use super::guard::Guard;
 use super::lifecycle::{Lifecycle, Phase};
 use super::listeners::{Inherited, Listener};
 use super::notify::{State, notify};
-use super::reload::{ReloadHook, Reloader, Reloads};
+use super::reload::{ConfigFiles, ReloadHook, Reloader, Reloads};
 use super::tls::Certificate;
 use super::upgrade::{self, Predecessor};
 use crate::clock::Clock;
@@ -46,7 +45,7 @@ pub struct ServerSpec {
     /// Idle upstream connections kept in all.
     pub upstream_pool: usize,
     /// Files that the config was read from.
-    pub files: Vec<PathBuf>,
+    pub files: ConfigFiles,
     /// Take the listeners over from a running process (`run --upgrade`).
     pub upgrade: bool,
     /// Where the process stands, made by the caller so that others can have it before.

@@ -17,6 +17,7 @@ use super::client::{Answer, Call, CallError, nonsense};
 use super::templates::encode_segment;
 use crate::config::Secret;
 use crate::error::Refusal;
+use crate::metrics::{HomeserverCall, Metrics};
 use crate::model::matrix::Whoami;
 use crate::model::rows::Class;
 use crate::model::{RoomId, UserId};
@@ -29,6 +30,7 @@ const MEMBERS_CAP: usize = 16 * 1024 * 1024;
 pub struct Homeserver {
     backend: Arc<Backend>,
     as_token: Option<Secret>,
+    metrics: Arc<Metrics>,
 }
 
 /// Why the homeserver did not vouch for a token.
@@ -103,8 +105,8 @@ struct JoinedRooms {
 
 impl Homeserver {
     /// The homeserver behind `backend`; `as_token` is the application service's own.
-    pub fn new(backend: Arc<Backend>, as_token: Option<Secret>) -> Self {
-        Homeserver { backend, as_token }
+    pub fn new(backend: Arc<Backend>, as_token: Option<Secret>, metrics: Arc<Metrics>) -> Self {
+        Homeserver { backend, as_token, metrics }
     }
 
     /// The upstream that is asked.
@@ -117,7 +119,7 @@ impl Homeserver {
     pub async fn whoami(&self, token: &str) -> Result<Whoami, WhoamiError> {
         let headers = bearer(token).ok_or(WhoamiError::Rejected { soft_logout: false })?;
         let call = Call { headers, ..Call::get(Class::Other, "/_matrix/client/v3/account/whoami") };
-        let answer = self.backend.call(call).await.map_err(|error| WhoamiError::Unavailable(self.refusal(error)))?;
+        let answer = self.timed(HomeserverCall::Whoami, call).await.map_err(WhoamiError::Unavailable)?;
         if answer.status == StatusCode::OK {
             let body: WhoamiBody = self.parse(&answer).map_err(WhoamiError::Unavailable)?;
             let user = UserId::parse(&body.user_id)
@@ -137,7 +139,7 @@ impl Homeserver {
     pub async fn share_room(&self, room: &RoomId, a: &UserId, b: &UserId) -> Result<bool, RoomError> {
         let path = format!("/_matrix/client/v3/rooms/{}/joined_members", encode_segment(room.as_str()));
         let token = self.as_token.as_ref().ok_or(RoomError::NotAskable)?;
-        let answer = self.ask(&path, token).await?;
+        let answer = self.ask(HomeserverCall::JoinedMembers, &path, token).await?;
         match answer.status {
             StatusCode::OK => {
                 let members: JoinedMembers = self.parse(&answer).map_err(RoomError::Unavailable)?;
@@ -162,7 +164,7 @@ impl Homeserver {
 
     async fn joined_rooms(&self, user: &UserId, token: &Secret) -> Result<Vec<String>, RoomError> {
         let path = format!("/_synapse/admin/v1/users/{}/joined_rooms", encode_segment(user.as_str()));
-        let answer = self.ask(&path, token).await?;
+        let answer = self.ask(HomeserverCall::AdminMembers, &path, token).await?;
         match answer.status {
             StatusCode::OK => Ok(self.parse::<JoinedRooms>(&answer).map_err(RoomError::Unavailable)?.joined_rooms),
             // A user that nobody knows is in no room.
@@ -176,12 +178,19 @@ impl Homeserver {
         }
     }
 
-    async fn ask(&self, path: &str, token: &Secret) -> Result<Answer, RoomError> {
+    async fn ask(&self, kind: HomeserverCall, path: &str, token: &Secret) -> Result<Answer, RoomError> {
         let headers = bearer(token.expose()).ok_or_else(|| {
             RoomError::Unavailable(Refusal::internal("the token towards the homeserver is not printable ASCII"))
         })?;
         let call = Call { headers, cap: MEMBERS_CAP, ..Call::get(Class::Other, path) };
-        self.backend.call(call).await.map_err(|error| RoomError::Unavailable(self.refusal(error)))
+        self.timed(kind, call).await.map_err(RoomError::Unavailable)
+    }
+
+    async fn timed(&self, kind: HomeserverCall, call: Call<'_>) -> Result<Answer, Refusal> {
+        let began = self.backend.clock().tick();
+        let answer = self.backend.call(call).await;
+        self.metrics.homeserver.observe(kind, self.backend.clock().tick().since(began));
+        answer.map_err(|error| self.refusal(error))
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, answer: &Answer) -> Result<T, Refusal> {

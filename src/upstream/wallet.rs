@@ -101,6 +101,16 @@ pub fn error_of_answer(upstream: &str, status: StatusCode, headers: &HeaderMap, 
     }
 }
 
+/// The same for the answer to a `HEAD`, whose body never comes: what the wallet says of the request stands, what it
+/// says of itself does not.
+pub fn error_of_head(upstream: &str, status: StatusCode) -> Refusal {
+    if status.is_client_error() {
+        Refusal::foreign(Code::UpstreamError.as_str(), status, "The wallet refused.")
+    } else {
+        error_of_answer(upstream, status, &HeaderMap::new(), &[])
+    }
+}
+
 /// A wallet's error in the protocol's shape (section 9).
 #[derive(Clone, Debug, PartialEq)]
 pub struct WalletError {

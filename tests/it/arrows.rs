@@ -21,8 +21,14 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Arrows inside one floor that are part of the design.
-const SIDEWAYS: &[(&str, &str)] =
-    &[("metrics", "model"), ("config", "error"), ("snapshot", "live"), ("admin", "telemetry"), ("admin", "cache")];
+const SIDEWAYS: &[(&str, &str)] = &[
+    ("metrics", "model"),
+    ("config", "error"),
+    ("snapshot", "live"),
+    ("admin", "telemetry"),
+    ("admin", "cache"),
+    ("context", "telemetry"),
+];
 
 fn floor(room: &str) -> Option<usize> {
     FLOORS.iter().position(|rooms| rooms.contains(&room))

@@ -1,6 +1,7 @@
 //! Why a credential is not believed: one list, for the answer, the log and the metrics alike.
 
 use crate::error::{Challenge, Code, Refusal};
+use crate::metrics::TokenResult;
 
 /// Why a TEP token is not believed. The text inside a variant goes to the log, never to the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,21 @@ impl Fault {
             Fault::UnknownApp => "unknown_app",
             Fault::SuspendedApp => "suspended_app",
             Fault::Revoked => "revoked",
+        }
+    }
+
+    /// What the metrics count it as.
+    pub const fn result(&self) -> TokenResult {
+        match self {
+            Fault::TooLong | Fault::Malformed(_) | Fault::Header(_) => TokenResult::Malformed,
+            Fault::UnknownIssuer | Fault::Confined(_) => TokenResult::WrongIssuer,
+            Fault::UnknownKey => TokenResult::UnknownKey,
+            Fault::NoKeys(_) => TokenResult::Unavailable,
+            Fault::Signature => TokenResult::BadSignature,
+            Fault::Expired => TokenResult::Expired,
+            Fault::NotYetValid => TokenResult::NotYetValid,
+            Fault::Claims(_) | Fault::UnknownApp => TokenResult::BadClaims,
+            Fault::SuspendedApp | Fault::Revoked => TokenResult::Revoked,
         }
     }
 

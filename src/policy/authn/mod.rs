@@ -49,6 +49,7 @@ use self::bearer::Credential;
 use super::whoami::{MatrixTokens, MatrixUser};
 use crate::config::MiniApp;
 use crate::error::{Code, Refusal};
+use crate::metrics::{Credential as CredentialKind, CredentialResult, TokenResult};
 use crate::model::rows::Auth;
 use crate::model::{MiniAppId, ScopeSet, UserId};
 use crate::upstream::forward::Identity;
@@ -167,8 +168,17 @@ impl Authn {
         match auth {
             // The body's proof is checked when the body has been read; an upstream's own credential is its business.
             Auth::Public | Auth::InBody | Auth::Upstream => Ok(Caller::Anonymous),
-            Auth::Homeserver => self.homeserver.check(headers, query).map(|()| Caller::Homeserver),
-            Auth::Tep => self.tep(bearer_of(headers)?, now).await,
+            Auth::Homeserver => {
+                let checked = self.homeserver.check(headers, query).map(|()| Caller::Homeserver);
+                self.counted(CredentialKind::Homeserver, checked)
+            }
+            Auth::Tep => match bearer_of(headers) {
+                Ok(token) => self.tep(token, now).await,
+                Err(refusal) => {
+                    self.verifier.metrics().tokens.inc(TokenResult::Missing);
+                    Err(refusal)
+                }
+            },
             Auth::Matrix | Auth::Developer => self.matrix(bearer_of(headers)?, now).await,
             Auth::MatrixOrTep => match bearer_of(headers)? {
                 token if bearer::looks_like_tep(token) => self.tep(token, now).await,
@@ -201,11 +211,25 @@ impl Authn {
                 .inside("no homeserver upstream is configured"));
         };
         // Boxed: asking the homeserver is rare and its future large, and every request carries this one's size.
-        Box::pin(matrix.check(token, now)).await.map(Caller::Matrix)
+        let checked = Box::pin(matrix.check(token, now)).await.map(Caller::Matrix);
+        self.counted(CredentialKind::Matrix, checked)
+    }
+
+    fn counted(&self, kind: CredentialKind, checked: Result<Caller, Refusal>) -> Result<Caller, Refusal> {
+        let result = match &checked {
+            Ok(_) => CredentialResult::Valid,
+            Err(refusal) if refusal.code() == Code::ServiceUnavailable => CredentialResult::Unavailable,
+            Err(_) => CredentialResult::Refused,
+        };
+        self.verifier.metrics().credentials.inc(kind, result);
+        checked
     }
 
     fn client(&self, credential: &str) -> Result<Caller, Refusal> {
-        let app = clients::authenticate(self.verifier.registry(), credential)?;
+        let checked = clients::authenticate(self.verifier.registry(), credential);
+        let result = if checked.is_ok() { CredentialResult::Valid } else { CredentialResult::Refused };
+        self.verifier.metrics().credentials.inc(CredentialKind::Client, result);
+        let app = checked?;
         let app_id = HeaderValue::from_str(app.id.as_str()).map_err(|error| Refusal::internal(error.to_string()))?;
         let identity = Identity { app_id: Some(app_id), ..Identity::default() };
         Ok(Caller::Client(Arc::new(Client { app, identity })))

@@ -13,6 +13,8 @@ use super::cache::TokenCache;
 use super::{Fault, Generation, Registry, Revocations, Rules, UserHasher, Verified, Verifier, VerifierState};
 use crate::clock::Clock;
 use crate::config::{CacheSize, Issuer, MiniApp, Secret};
+use crate::error::Code;
+use crate::metrics::Metrics;
 use crate::model::{MiniAppId, ScopeSet};
 use crate::policy::issuers::Issuers;
 use crate::policy::keyring::Keyring;
@@ -73,6 +75,7 @@ impl House {
             keyring: Arc::new(keyring),
             revocations: Arc::new(Revocations::new(generation.clone())),
             cache: Arc::new(TokenCache::new(size)),
+            metrics: Arc::new(Metrics::new(Code::NAMES).unwrap()),
             generation,
         };
         House { state, apps: vec![app("ma_shop"), app("ma_other")], issuers: Issuers::default(), _folder: folder }

@@ -18,6 +18,7 @@ use super::revocations::Revocations;
 use super::verified::{Basis, Standing, Verified};
 use crate::config::Algorithm;
 use crate::error::Refusal;
+use crate::metrics::{Metrics, TokenResult};
 use crate::model::token::TepClaims;
 use crate::model::{MiniAppId, Scope, ScopeSet};
 use crate::policy::issuers::{Issuers, Missing, TrustedIssuer};
@@ -42,6 +43,8 @@ pub struct VerifierState {
     pub revocations: Arc<Revocations>,
     /// Tokens verified lately.
     pub cache: Arc<TokenCache<Verified>>,
+    /// Counts what came of looking at tokens.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What a config revision says about tokens.
@@ -84,6 +87,11 @@ impl Verifier {
         &self.rules.issuers
     }
 
+    /// Where results are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.state.metrics
+    }
+
     /// Verifies a bearer token, with or without its `tep.`; `now` is in seconds since the Unix epoch. Waits for
     /// nothing except, at most once per issuer and cool-down, for an issuer's keys.
     ///
@@ -102,16 +110,26 @@ impl Verifier {
         if let Some(hit) = self.state.cache.get(token.as_bytes(), now) {
             let stamp = self.stamp();
             if hit.confirmed() == stamp {
+                self.state.metrics.tokens.inc(TokenResult::ValidCached);
                 return Ok(hit);
             }
             match self.confirm_again(token, hit, stamp, now) {
                 // The key may have to be fetched first, which is what a new token gets.
                 Err(Fault::UnknownKey) => {}
-                outcome => return outcome,
+                outcome => return self.counted(outcome, TokenResult::ValidCached),
             }
         }
         // Apart and boxed, so that the future of a hit stays small.
-        Box::pin(self.examine_anew(token, now)).await
+        let outcome = Box::pin(self.examine_anew(token, now)).await;
+        self.counted(outcome, TokenResult::Valid)
+    }
+
+    fn counted(&self, outcome: Result<Arc<Verified>, Fault>, valid: TokenResult) -> Result<Arc<Verified>, Fault> {
+        self.state.metrics.tokens.inc(match &outcome {
+            Ok(_) => valid,
+            Err(fault) => fault.result(),
+        });
+        outcome
     }
 
     async fn examine_anew(&self, token: &str, now: u64) -> Result<Arc<Verified>, Fault> {

@@ -94,6 +94,8 @@ impl Issuers {
     /// Fetches everybody's keys now and again and again; ends only by being dropped.
     pub async fn keep_fresh(&self) {
         futures::future::join_all(self.list.iter().map(|issuer| issuer.clone().keep_fresh())).await;
+        // Nobody to ask: whoever waits for this waits for a new config, and must not be answered at once, for ever.
+        std::future::pending::<()>().await;
     }
 }
 

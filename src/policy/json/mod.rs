@@ -15,6 +15,7 @@
 //! - a byte order mark is refused (RFC 8259 section 8.1 forbids sending it).
 
 mod fault;
+mod names;
 mod scan;
 mod text;
 mod tree;

@@ -1,17 +1,14 @@
 //! The scan: one pass over the bytes, no recursion, no allocation per value or name.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-
 use smallvec::SmallVec;
 
 use super::fault::{self, Fault, Problem, push_step, syntax};
-use super::text::{hex4, unescape};
+use super::names::{Hashes, Name, same, text_of};
+use super::text::hex4;
 use super::tree::{Kind, Node};
 use super::{MAX_DEPTH, MAX_NUMBER, MAX_VALUES};
 
-/// Up to so many names of an object are compared one by one, more are looked up by hash. The hasher is the standard
-/// library's, keyed at random per set: nobody can prepare names that collide.
+/// Up to so many names of an object are compared one by one; of more, hashes are looked up first.
 const COMPARED_ONE_BY_ONE: usize = 16;
 
 /// Checks `bytes`, and with `INDEX` returns the nodes in the order of the text.
@@ -44,36 +41,28 @@ struct Scanner<'a, const INDEX: bool> {
     nodes: Vec<Node>,
     /// Values and names so far.
     values: usize,
-    frames: SmallVec<[Frame<'a>; 8]>,
-    /// Names of all open objects that are still compared one by one; each frame knows where its own begin.
+    frames: SmallVec<[Frame; 8]>,
+    /// The names of all open objects; each frame knows where its own begin.
     names: SmallVec<[Name; 32]>,
 }
 
 /// An open array or object.
-struct Frame<'a> {
+struct Frame {
     /// Its node.
     node: usize,
     /// Values that it holds and that are complete.
     count: u32,
-    holds: Holds<'a>,
+    holds: Holds,
 }
 
-enum Holds<'a> {
+enum Holds {
     Elements,
-    Members { names_from: usize, current: Option<Name>, many: Option<HashSet<Cow<'a, str>>> },
-}
-
-/// A string literal's inside.
-#[derive(Clone, Copy)]
-struct Name {
-    start: u32,
-    end: u32,
-    escaped: bool,
+    Members { names_from: usize, current: Option<Name>, hashes: Option<Box<Hashes>> },
 }
 
 type Step = Result<(), Problem>;
 
-impl<'a, const INDEX: bool> Scanner<'a, INDEX> {
+impl<const INDEX: bool> Scanner<'_, INDEX> {
     fn run(&mut self) -> Step {
         self.white_space();
         loop {
@@ -116,7 +105,7 @@ impl<'a, const INDEX: bool> Scanner<'a, INDEX> {
                     return self.complete(name.start, name.end, Kind::String, name.escaped);
                 }
                 Some(b'{') => {
-                    let holds = Holds::Members { names_from: self.names.len(), current: None, many: None };
+                    let holds = Holds::Members { names_from: self.names.len(), current: None, hashes: None };
                     self.open(Kind::Object, holds)?;
                     if self.bytes.get(self.at) == Some(&b'}') {
                         self.close();
@@ -172,7 +161,7 @@ impl<'a, const INDEX: bool> Scanner<'a, INDEX> {
         Ok(())
     }
 
-    fn open(&mut self, kind: Kind, holds: Holds<'a>) -> Step {
+    fn open(&mut self, kind: Kind, holds: Holds) -> Step {
         if self.frames.len() == MAX_DEPTH {
             return Err(fault::DEPTH);
         }
@@ -228,24 +217,23 @@ impl<'a, const INDEX: bool> Scanner<'a, INDEX> {
     /// Remembers a name of the innermost object; false when it stood there before.
     fn is_new(&mut self, name: Name) -> bool {
         let text = self.text;
-        let Some(Frame { holds: Holds::Members { names_from, current, many }, .. }) = self.frames.last_mut() else {
+        let Some(Frame { holds: Holds::Members { names_from, current, hashes }, .. }) = self.frames.last_mut() else {
             return true;
         };
         *current = Some(name);
-        if let Some(many) = many {
-            return many.insert(text_of(text, name));
-        }
         let known = self.names.get(*names_from..).unwrap_or_default();
-        if known.iter().any(|other| same(text, *other, name)) {
+        if hashes.is_none() && known.len() == COMPARED_ONE_BY_ONE {
+            let mut all = Box::<Hashes>::default();
+            for name in known {
+                all.insert(&text_of(text, *name));
+            }
+            *hashes = Some(all);
+        }
+        let suspect = hashes.as_mut().is_none_or(|hashes| !hashes.insert(&text_of(text, name)));
+        if suspect && known.iter().any(|other| same(text, *other, name)) {
             return false;
         }
-        if known.len() < COMPARED_ONE_BY_ONE {
-            self.names.push(name);
-        } else {
-            let all = known.iter().copied().chain([name]);
-            *many = Some(all.map(|name| text_of(text, name)).collect());
-            self.names.truncate(*names_from);
-        }
+        self.names.push(name);
         true
     }
 
@@ -364,22 +352,6 @@ impl<'a, const INDEX: bool> Scanner<'a, INDEX> {
 /// An offset or an index as it is stored; [`scan`] has refused what is too long for it.
 fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
-}
-
-fn raw(text: &str, name: Name) -> &str {
-    text.get(name.start as usize..name.end as usize).unwrap_or_default()
-}
-
-fn text_of(text: &str, name: Name) -> Cow<'_, str> {
-    if name.escaped { unescape(raw(text, name)) } else { Cow::Borrowed(raw(text, name)) }
-}
-
-fn same(text: &str, one: Name, other: Name) -> bool {
-    if one.escaped || other.escaped {
-        text_of(text, one) == text_of(text, other)
-    } else {
-        raw(text, one).as_bytes() == raw(text, other).as_bytes()
-    }
 }
 
 /// How many bytes at the start need no attention inside a string: neither quote, backslash nor control character.

@@ -14,7 +14,7 @@
 
 /// How many starts without an end are followed up before the others are disarmed unseen. Following one up costs a look
 /// to the end of the text; the bound keeps the whole linear.
-const FRUITLESS: usize = 16;
+const FRUITLESS: usize = 4;
 
 /// What could still become markup, depending on what comes to stand behind it.
 const PARTIAL: [&str; 5] = ["<", "</", "<!", "<!-", "<?"];

@@ -3,10 +3,10 @@
 //! The schemas are part of the program: a body rule that is missing or does not compile is found by the build's tests,
 //! not by a customer. Shared parts (amounts, ids, timestamps) stand in `common.json` and are written into each schema
 //! before it is compiled, so a failing rule leads straight to the words that explain it, the `description` beside it.
-//! Two keywords are ours: [`keywords::decimal`] and [`keywords::max_bytes`].
+//! Two keywords are ours: `decimal` and `maxBytes`.
 //!
 //! A check first asks only yes or no, which stops at the first failure and is nearly free when there is none. Who is
-//! refused gets every failing field, up to [`MOST`], by a second pass that looks at no more than [`LOOKED_AT`]
+//! refused gets every failing field, up to [`MOST`], by a second pass that looks at no more than 1000
 //! elements of one array or object: a megabyte of wrong elements must not become hundreds of megabytes of findings.
 //! Findings never hold a value: what failed may be a PIN.
 

@@ -38,7 +38,8 @@ const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data";
 
-/// Whether checking a body of that length takes so long (about a millisecond) that it belongs on a blocking thread.
+/// Whether checking a body of that length takes so long (some tenths of a millisecond and more) that it belongs on a
+/// blocking thread.
 pub const fn is_heavy(length: usize) -> bool {
     length >= 64 << 10
 }
@@ -182,7 +183,7 @@ impl Validator {
             _ => None,
         };
         if length == Length::Empty {
-            return self.empty(rule, schema).map(|()| BodyPlan::None);
+            return self.empty(schema).map(|()| BodyPlan::None);
         }
         identity_coding(headers)?;
         let mut types = headers.get_all(CONTENT_TYPE).iter();
@@ -251,19 +252,14 @@ impl Validator {
         Refusal::new(Code::UnsupportedMediaType, message).details(json!({ "accepted": accepted }))
     }
 
-    /// Whether a rule is satisfied with no body at all.
-    fn empty(&self, rule: rows::Body, schema: Option<SchemaId>) -> Result<(), Refusal> {
-        let needed = match schema {
-            Some(id) => !self.schemas.get(id).is_some_and(|schema| schema.is_optional()),
-            None => rule == rows::Body::AnyJson,
-        };
-        if !needed {
+    /// Lets no body at all pass where the schema could do without one; other rules speak only of a body that is there.
+    fn empty(&self, schema: Option<SchemaId>) -> Result<(), Refusal> {
+        if schema.and_then(|id| self.schemas.get(id)).is_none_or(|schema| schema.is_optional()) {
             return Ok(());
         }
-        let message = "The request needs a JSON body.";
         let finding =
             Finding { pointer: String::new(), rule: "required".to_owned(), message: "is required".to_owned() };
-        Err(refuse_findings(message, &[finding]))
+        Err(refuse_findings("The request needs a JSON body.", &[finding]))
     }
 
     /// Judges a body that was read whole, and returns what to send on. `text_fields` are the row's. Takes time in
@@ -277,13 +273,14 @@ impl Validator {
         }
         match reading.kind {
             Kind::Nothing | Kind::Opaque | Kind::Homeserver => Ok(body),
-            Kind::Untyped { schema, row } if body.is_empty() => self.empty(row, schema).map(|()| body),
+            Kind::Untyped { schema, .. } if body.is_empty() => self.empty(schema).map(|()| body),
             Kind::Untyped { row, .. } => Err(self.unsupported(row, "The request has a body but no Content-Type.")),
             Kind::Form => match form::check(&body) {
                 Ok(()) => Ok(body),
                 Err(finding) => Err(refuse_findings("The form is not well formed.", &[finding])),
             },
-            Kind::Schema(id) if body.is_empty() => self.empty(rows::Body::AnyJson, Some(id)).map(|()| body),
+            Kind::Schema(id) if body.is_empty() => self.empty(Some(id)).map(|()| body),
+            Kind::AnyJson if body.is_empty() => Ok(body),
             Kind::Schema(id) => self.json(Some(id), text_fields, body),
             Kind::AnyJson if text_fields.is_empty() => match json::check(&body) {
                 Ok(()) => Ok(body),

@@ -119,7 +119,7 @@ impl Edge {
             max_header_size: 8192,
             tries: 2,
             upstream_pool: 16,
-            files: Vec::new(),
+            files: ConfigFiles::look(Vec::new()),
             upgrade,
             lifecycle: Lifecycle::new(),
             clock: Clock::system(),

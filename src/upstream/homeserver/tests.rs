@@ -7,6 +7,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config;
 use crate::error::Code;
+use crate::metrics::Metrics;
 use crate::upstream::testing::{build, refusing, serve, upstream};
 
 /// A homeserver that answers by what the token says; its answers are those of a real one.
@@ -35,7 +36,7 @@ async fn homeserver(router: Router, admin: Option<&str>) -> Homeserver {
     let address = serve(router).await.to_string();
     let admin_api = admin.map(|token| config::AdminApi { token: Secret::new(token) });
     let backend = build(config::Upstream { admin_api, ..upstream(&[&address]) }, &Clock::system()).unwrap();
-    Homeserver::new(backend, Some(Secret::new("as_demo")))
+    Homeserver::new(backend, Some(Secret::new("as_demo")), Arc::new(Metrics::new(&[]).unwrap()))
 }
 
 #[tokio::test]
@@ -73,7 +74,7 @@ async fn whose_token_it_is() {
 #[tokio::test]
 async fn what_cannot_be_a_token_is_not_asked_about() {
     let backend = build(upstream(&[&refusing().to_string()]), &Clock::system()).unwrap();
-    let homeserver = Homeserver::new(backend, None);
+    let homeserver = Homeserver::new(backend, None, Arc::new(Metrics::new(&[]).unwrap()));
     for token in ["", "é", "a b", "a\r\nX-Evil: 1", "a\u{0}"] {
         let answer = homeserver.whoami(token).await;
         assert!(matches!(answer, Err(WhoamiError::Rejected { soft_logout: false })), "{token:?}: {answer:?}");
@@ -120,7 +121,7 @@ async fn the_members_of_a_room() {
 #[tokio::test]
 async fn without_a_token_nobody_is_asked() {
     let backend = build(upstream(&[&refusing().to_string()]), &Clock::system()).unwrap();
-    let answer = Homeserver::new(backend, None)
+    let answer = Homeserver::new(backend, None, Arc::new(Metrics::new(&[]).unwrap()))
         .share_room(&RoomId::parse("!chat:tween.example").unwrap(), &user("alice"), &user("bob"))
         .await;
     assert!(matches!(answer, Err(RoomError::NotAskable)));

@@ -1,0 +1,203 @@
+//! The edge as its admin address sees it, and the gauges that somebody else holds the numbers for.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use crate::admin::{AddressStatus, BreakerStatus, CacheUsage, Control, LastReload, RouteLine, Status, UpstreamStatus};
+use crate::cache::{Purge, ResponseCache};
+use crate::clock::{Tick, rfc3339};
+use crate::config::Admin as Access;
+use crate::metrics::{BreakerState, CacheName, ConnectionRefusal, Metrics};
+use crate::policy::route::{Route, RouteAnswer};
+use crate::server::{Counters, Handle};
+use crate::snapshot::Edge;
+use crate::telemetry::export::Refresh;
+use crate::upstream::breaker::Position;
+
+/// What the admin address needs of a running edge.
+pub(super) struct EdgeControl {
+    pub(super) edge: Arc<Edge>,
+    pub(super) server: Handle,
+    pub(super) cache: Arc<ArcSwap<ResponseCache>>,
+    pub(super) listeners: Vec<String>,
+    pub(super) started: Tick,
+}
+
+#[async_trait]
+impl Control for EdgeControl {
+    fn access(&self) -> Access {
+        self.edge.snapshot().config.server.admin.clone()
+    }
+
+    fn not_ready(&self) -> Vec<String> {
+        if self.server.lifecycle.is_ready() { Vec::new() } else { vec![format!("{:?}", self.server.lifecycle.phase()).to_lowercase()] }
+    }
+
+    fn status(&self) -> Status {
+        let reloads = self.server.reloads.status();
+        let last_reload = match reloads.last_error {
+            Some(failed) => LastReload {
+                at: rfc3339(failed.at),
+                ok: false,
+                errors: failed.error.lines().map(str::to_owned).collect(),
+            },
+            None => LastReload { at: rfc3339(reloads.since), ok: true, errors: Vec::new() },
+        };
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: self.edge.snapshot().revision,
+            uptime_seconds: self.edge.live().clock.tick().since(self.started).as_secs(),
+            draining: self.server.lifecycle.is_draining(),
+            listeners: self.listeners.clone(),
+            last_reload,
+        }
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamStatus> {
+        let now = self.edge.live().clock.tick();
+        let read = |backend: &Arc<crate::upstream::Backend>| {
+            let reading = backend.read(now);
+            let addresses = reading.addresses.iter();
+            UpstreamStatus {
+                name: reading.name.clone(),
+                addresses: addresses
+                    .map(|a| AddressStatus { address: a.socket.to_string(), healthy: a.healthy && !a.shunned })
+                    .collect(),
+            }
+        };
+        self.edge.snapshot().upstreams.iter().map(read).collect()
+    }
+
+    fn breakers(&self) -> Vec<BreakerStatus> {
+        let now = self.edge.live().clock.tick();
+        let mut all = Vec::new();
+        for backend in self.edge.snapshot().upstreams.iter() {
+            for (class, reading) in backend.read(now).breakers {
+                all.push(BreakerStatus {
+                    upstream: backend.name().to_owned(),
+                    class: class.as_str(),
+                    state: reading.position.as_str(),
+                    failures: reading.failures_in_window,
+                    retry_after_seconds: None,
+                });
+            }
+        }
+        all
+    }
+
+    fn caches(&self) -> Vec<CacheUsage> {
+        let config = self.edge.snapshot().config.cache.clone();
+        usages(&self.edge, &self.cache.load())
+            .into_iter()
+            .map(|(name, entries, bytes)| CacheUsage {
+                cache: crate::metrics::Label::name(name),
+                entries,
+                bytes,
+                max_bytes: match name {
+                    CacheName::Response => config.response.max_size as u64,
+                    CacheName::Token => config.auth.max_size as u64,
+                    CacheName::Limit => config.rate_limit.max_size as u64,
+                    CacheName::Whoami | CacheName::Resolve => 0,
+                },
+            })
+            .collect()
+    }
+
+    fn routes(&self) -> Vec<RouteLine> {
+        let snapshot = self.edge.snapshot();
+        let line = |route: &Arc<Route>, path: &Arc<str>| RouteLine {
+            methods: route.methods.iter().map(|verb| verb.as_str()).collect(),
+            path: path.to_string(),
+            operation: route.operation.as_str(),
+            auth: route.auth.as_str(),
+            scopes: route.scopes.iter().flat_map(|set| set.iter()).map(|scope| scope.as_str()).collect(),
+            limit: route.limits.join(" and "),
+            answer: match &route.answer {
+                RouteAnswer::Edge => "edge".to_owned(),
+                RouteAnswer::WalletChecked => "wallet".to_owned(),
+                RouteAnswer::Upstream(name) => name.clone(),
+                RouteAnswer::NotImplemented => "not implemented".to_owned(),
+            },
+            cacheable: route.cacheable,
+        };
+        let routes = snapshot.policy.table.routes().iter();
+        routes.flat_map(|route| route.paths.iter().map(move |path| line(route, path))).collect()
+    }
+
+    fn purge(&self, what: &Purge) -> u64 {
+        self.cache.load().purge(what)
+    }
+
+    async fn reload(&self) -> Result<u64, Vec<String>> {
+        self.server.reloads.reload().await.map_err(|error| error.lines().map(str::to_owned).collect())
+    }
+}
+
+fn usages(edge: &Edge, cache: &ResponseCache) -> Vec<(CacheName, u64, u64)> {
+    let live = edge.live();
+    let (entries, bytes) = cache.usage();
+    let tokens = &live.tokens.cache;
+    let limit = live.buckets.stats();
+    vec![
+        (CacheName::Response, entries, bytes),
+        (CacheName::Token, tokens.len() as u64, tokens.bytes() as u64),
+        (CacheName::Limit, limit.live as u64, 0),
+    ]
+}
+
+/// Brings gauges and the listeners' own counts up to date before each exposition.
+pub(super) fn refresh(edge: Arc<Edge>, server: Handle, cache: Arc<ArcSwap<ResponseCache>>) -> Refresh {
+    let counted = Mutex::new(Door::default());
+    Box::new(move |metrics: &Metrics| {
+        let now = edge.live().clock.tick();
+        let snapshot = edge.snapshot();
+        metrics.ready.set(i64::from(server.lifecycle.is_ready()));
+        metrics.buffered.set(i64::try_from(edge.live().bodies.used()).unwrap_or(i64::MAX));
+        for (name, entries, bytes) in usages(&edge, &cache.load()) {
+            metrics.cache_entries.set(name, entries);
+            metrics.cache_bytes.set(name, bytes);
+        }
+        for backend in snapshot.upstreams.iter() {
+            let reading = backend.read(now);
+            let upstream = metrics.upstream(backend.name());
+            upstream.set_healthy(reading.addresses.iter().filter(|address| address.healthy).count());
+            for (class, breaker) in reading.breakers {
+                upstream.set_breaker(class, match breaker.position {
+                    Position::Closed => BreakerState::Closed,
+                    Position::Open => BreakerState::Open,
+                    Position::Probation => BreakerState::Trial,
+                });
+            }
+        }
+        counted.lock().take_over(&server.counters, server.connections(), metrics);
+    })
+}
+
+/// What the listeners had counted when last looked at: they count on their own, and the metrics take over the difference.
+#[derive(Default)]
+struct Door {
+    accepted: u64,
+    refused: [u64; 5],
+}
+
+impl Door {
+    fn take_over(&mut self, counters: &Counters, open: usize, metrics: &Metrics) {
+        let accepted = counters.accepted.get();
+        metrics.connections(open, accepted.saturating_sub(self.accepted));
+        self.accepted = accepted;
+        let reasons = [
+            (ConnectionRefusal::Total, counters.refused_total.get()),
+            (ConnectionRefusal::PerIp, counters.refused_per_ip.get()),
+            (ConnectionRefusal::ProxyHeader, counters.bad_proxy_header.get()),
+            (ConnectionRefusal::Tls, counters.failed_handshakes.get()),
+            (ConnectionRefusal::Slow, counters.header_timeouts.get()),
+        ];
+        for ((reason, count), seen) in reasons.into_iter().zip(&mut self.refused) {
+            metrics.connections_refused.inc_by(reason, count.saturating_sub(*seen));
+            *seen = count;
+        }
+    }
+}
