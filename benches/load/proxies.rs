@@ -264,7 +264,7 @@ fn haproxy(listen: &str, upstream: &str) -> String {
     format!(
         "global
   nbthread 1
-  maxconn 20000
+  maxconn 4000
 defaults
   mode http
   timeout connect 5s

@@ -83,6 +83,8 @@ pub(super) fn start(
                 edge.snapshot().upstreams.start(&started.runtime);
                 started.runtime.spawn(look_after(edge.clone()));
                 serve_admin(&started, edge.clone(), cache)?;
+                let addresses: Vec<String> = started.addresses.iter().map(ToString::to_string).collect();
+                log::info!("serving on {}, admin on {}", addresses.join(", "), edge.snapshot().config.server.admin.address);
                 ready(&started)
             }
         }),
@@ -154,8 +156,10 @@ fn reload_hook(
     server: Arc<OnceLock<Handle>>,
     cache: Arc<ArcSwap<ResponseCache>>,
 ) -> crate::server::ReloadHook {
+    let first = edge.snapshot().config.clone();
     Arc::new(move || {
         let (path, edge, server, cache) = (path.clone(), edge.clone(), server.clone(), cache.clone());
+        let first = first.clone();
         async move {
             let runtime = tokio::runtime::Handle::current();
             let again = edge.clone();
@@ -166,7 +170,8 @@ fn reload_hook(
                 let files = config.files.clone();
                 edge.live().tokens.keyring.refresh().map_err(|error| error.to_string())?;
                 edge.replace(config, &runtime, |config| {
-                    let restart = server.apply(&config.server)?;
+                    let mut restart = server.apply(&config.server)?;
+                    restart.extend(fixed_at_start(&first, config));
                     if !restart.is_empty() {
                         log::warn!("changed, but only in force after a restart or an upgrade: {}", restart.join(", "));
                     }
@@ -187,6 +192,19 @@ fn reload_hook(
         }
         .boxed()
     })
+}
+
+/// Settings outside of `server` that differ from those the process was started with, and that no reload changes.
+fn fixed_at_start(first: &Config, next: &Config) -> impl Iterator<Item = &'static str> + use<> {
+    let differ = [
+        ("store", first.store != next.store),
+        ("keys.master_key_file", first.master_key != next.master_key),
+        ("cache.auth_cache", first.cache.auth != next.cache.auth),
+        ("log.level", first.log.level != next.log.level),
+        ("log.access", first.log.access != next.log.access),
+        ("telemetry.otlp", first.otlp != next.otlp),
+    ];
+    differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name)
 }
 
 /// What has to be done now and then: sweeping, noticing changed keys, fetching issuers' keys.

@@ -1,5 +1,7 @@
 //! To an upstream and back: where to, with which headers, and what its trouble means.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use http::uri::Uri;
@@ -182,6 +184,7 @@ impl Gateway {
     /// business (protocol section 9). Which it is, only its body tells.
     fn hold_wallet_error(&self, session: &mut Session, passage: &mut Passage) {
         let way_back = passage.way_back.get_or_insert_with(WayBack::default).clone();
+        let told = passage.told.get_or_insert_with(Arc::default).clone();
         let request_id = passage.context.request_id;
         let unix = passage.context.unix.as_secs();
         let shape = Shape::of_path(session.req_header().uri.path());
@@ -193,6 +196,8 @@ impl Gateway {
                 wallet::error_of_answer(pools::WALLET, held.header.status, &held.header.headers, &held.body)
             };
             let answer = response::refusal(&refusal, shape, request_id.as_str(), unix);
+            // The answer is made while the session is Pingora's; the log learns of it when the request is over.
+            let _ = told.set(Refused::of(&refusal));
             let (mut header, body) = response::replace(held.header, answer);
             if head {
                 // How long the body would be, only a GET can tell.
@@ -321,7 +326,7 @@ fn have_the_last_word(session: &Session, context: &mut RequestContext, refusal: 
     let shape = Shape::of_path(session.req_header().uri.path());
     let answer = response::refusal(refusal, shape, context.request_id.as_str(), context.unix.as_secs());
     let wire = last_word::spoken(&answer);
-    context.refused = Some(Refused { code: refusal.code(), inside: refusal.inside_message().map(str::to_owned) });
+    context.refused = Some(Refused::of(refusal));
     if let Progress::Forwarding(way) = &mut context.progress {
         way.last_word = Some(wire.clone());
     }

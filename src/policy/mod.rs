@@ -179,7 +179,7 @@ impl Policy {
         let plan = self.validator.head(route.body, &head.method, &head.headers, length);
         let body = match count::refused_body(&self.metrics, plan)? {
             BodyPlan::None | BodyPlan::Stream => None,
-            BodyPlan::Read(reading) => Some(self.judge_body(request, &route, &reading).await?),
+            BodyPlan::Read(reading) => Some(Box::pin(self.judge_body(request, &route, &reading)).await?),
         };
         if batch {
             self.limit(client, trail, body.as_deref().map_or(1, batch_size)).await?;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, ORIGIN, TRANSFER_ENCODING, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -45,6 +45,8 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 pub fn decorate(header: &mut ResponseHeader, facts: &Facts<'_>) -> Result<()> {
     let blank = ResponseHeader::build_no_case(header.status, None)?;
     let mut parts: http::response::Parts = std::mem::replace(header, blank).into();
+    // Ours, not that of the connection to the upstream (RFC 9110 section 2.5).
+    parts.version = Version::HTTP_11;
     set(&mut parts.headers, facts);
     *header = parts.into();
     Ok(())

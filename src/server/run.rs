@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use super::accept::{Endpoint, Front, Rules};
-use super::control::{Control, Ended, Orders, Signals};
+use super::control::{Control, Ended, Order, Orders, Signals};
 use super::counters::Counters;
 use super::descriptors;
 use super::guard::Guard;
@@ -169,13 +169,15 @@ where
     let workers = Builder::new_multi_thread().worker_threads(threads).thread_name("edge-worker").enable_all().build();
     let workers = workers.map_err(no_runtime)?;
     // Before anything can be asked of us, so that no signal takes its default action, which ends the process.
-    let orders = {
+    let mut orders = {
         let _inside = aside.enter();
         orders()?
     };
 
     let connections = descriptors::fitting(spec.server.limits.connections)?;
-    let (predecessor, mut inherited) = inherit(&spec, &aside)?;
+    let Some((predecessor, mut inherited)) = aside.block_on(inherit(&spec, &mut orders))? else {
+        return Ok(Ended::Fast);
+    };
     let listeners = open(&spec.server, &mut inherited)?;
     drop(inherited);
     let (admin, public) = listeners.split_last().ok_or("server.listen is empty")?;
@@ -247,14 +249,34 @@ fn threads(configured: usize) -> usize {
     }
 }
 
-fn inherit(spec: &ServerSpec, aside: &Runtime) -> Result<(Option<Predecessor>, Inherited), String> {
+/// The predecessor's sockets, for an upgrade. `None` when a signal ends the waiting.
+async fn inherit(
+    spec: &ServerSpec,
+    orders: &mut impl Orders,
+) -> Result<Option<(Option<Predecessor>, Inherited)>, String> {
     if !spec.upgrade {
-        return Ok((None, Inherited::default()));
+        return Ok(Some((None, Inherited::default())));
     }
     let path = spec.server.upgrade_socket.as_ref();
     let path = path.ok_or("--upgrade needs server.upgrade_socket in the config, of both processes")?;
-    let (predecessor, sockets) = aside.block_on(upgrade::take_over(path))?;
-    Ok((Some(predecessor), Inherited::new(sockets)))
+    let mut taking_over = std::pin::pin!(upgrade::take_over(path));
+    loop {
+        tokio::select! {
+            taken = &mut taking_over => {
+                let (predecessor, sockets) = taken?;
+                return Ok(Some((Some(predecessor), Inherited::new(sockets))));
+            }
+            order = orders.next() => match order {
+                Order::Stop | Order::Drain => {
+                    log::info!("stopped while waiting for the running process, which serves on");
+                    return Ok(None);
+                }
+                Order::HandOver | Order::Reload | Order::ReopenLogs => {
+                    log::warn!("{order:?} ignored: this process waits for the running one to hand over");
+                }
+            },
+        }
+    }
 }
 
 /// The listeners of the config in order, the admin one last.

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::client::{Connection, get, post};
 use super::process::{ALICE, Edge, Setup};
+use super::tls::{Authority, h2_client};
 use super::upstream::Upstream;
 use super::{eventually, until};
 
@@ -260,4 +261,41 @@ async fn bodies_beyond_the_budget_are_shed() {
     drop(gone);
     eventually("the share was given back", used, |bytes| *bytes == 0.0).await;
     assert_eq!(try_another().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_over_http2_that_does_not_come_in_time_is_a_408() {
+    let (wallet, partner, authority) = (Upstream::start("wallet"), Upstream::start("partner"), Authority::new());
+    let mut setup = Setup::new(wallet.address).with_partner(&[partner.address]);
+    setup.edge["server"]["limits"]["body_timeout"] = json!("1s");
+    setup.edge["server"]["listen"][0]["tls"] = authority.sign(setup.folder(), "edge.test");
+    let edge = setup.start().await;
+    let token = setup.token(ALICE);
+    let client = h2_client(&authority, edge.address);
+    for path in ["/api/v1/wallet/p2p/initiate", "/partner/v1/upload"] {
+        let begun = futures::stream::iter([Ok::<_, std::io::Error>("{\"re")]);
+        let body = futures::StreamExt::chain(begun, futures::stream::pending());
+        let url = format!("https://edge.test:{}{path}", edge.address.port());
+        let request = client.post(url).bearer_auth(&token).header("content-type", "application/json");
+        let answer = request.body(reqwest::Body::wrap_stream(body)).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.version()), (408, http::Version::HTTP_2), "{path}");
+    }
+    assert!(wallet.seen().is_empty() && partner.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_let_go() {
+    let (_wallet, partner, _setup, edge, token) = edge_with(json!({"body_timeout": "1s"})).await;
+    partner.answers_at_length(64 << 20);
+    let mut lazy = Connection::open(edge.address).await;
+    lazy.send(get("/partner/v1/a", &token)).await.unwrap();
+    until("it is under way", || partner.seen().len() == 1).await;
+    let under_way = async || edge.metric("requests_in_flight").await;
+    eventually("the edge has let go", under_way, |count| *count == 0.0).await;
+    assert_eq!(edge.metric("connections_open").await, 0.0);
+    assert_eq!(edge.metric(r#"breaker_state{class="other",upstream="partner"}"#).await, 0.0);
+    // One that reads gets it all.
+    let mut eager = Connection::open(edge.address).await;
+    let answer = eager.ask(&get("/partner/v1/a", &token)).await.unwrap();
+    assert!(answer.status == 200 && answer.body.len() > 64 << 20);
 }

@@ -26,7 +26,7 @@ async fn sigterm_turns_readiness_and_lets_requests_finish() {
     assert!(!idle.ask(&get(BALANCE, &token)).await.unwrap().closes());
 
     edge.signal(Signal::TERM);
-    eventually("readiness says no", &ready, |status| matches!(status, Ok(503))).await;
+    eventually("readiness says no", async || ready().await.ok(), |status| *status == Some(503)).await;
     // While load balancers find out, everybody is still served, and told not to come back on the same connection.
     let mut late = Connection::open(edge.address).await;
     let answer = late.ask(&get(BALANCE, &token)).await.unwrap();
@@ -47,7 +47,7 @@ async fn sigterm_turns_readiness_and_lets_requests_finish() {
 }
 
 async fn until_refused(address: std::net::SocketAddr) {
-    eventually("nothing more is accepted", || TcpStream::connect(address), Result::is_err).await;
+    eventually("nothing more is accepted", async || TcpStream::connect(address).await.ok(), Option::is_none).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -239,6 +239,11 @@ impl Edge {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Where standard error goes.
+    pub fn log_file(&self) -> PathBuf {
+        self.log.clone()
+    }
+
     /// The value of a metric, named with its labels.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = reqwest::get(self.admin_url("/metrics")).await.unwrap().text().await.unwrap();

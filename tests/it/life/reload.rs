@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::client::{Connection, Load, get};
-use super::process::{ALICE, BOB, Setup};
+use super::process::{ALICE, BOB, Setup, free_address};
 use super::until;
 use super::upstream::Upstream;
 
@@ -149,6 +149,9 @@ async fn what_callers_have_used_up_stays_used_up() {
     assert_eq!(status("/partner/v1/a", &alice).await, 429);
     assert_eq!(status(BALANCE, &bob).await, 200);
 
+    // Alice's and Bob's token have each been verified once.
+    assert_eq!(edge.metric(r#"token_validations_total{result="valid"}"#).await, 2.0);
+
     // Its own numbers: then everybody begins anew under that policy, and under no other.
     setup.edge["rate_limits"]["default"]["burst"] = json!(1);
     setup.write();
@@ -184,6 +187,30 @@ async fn a_breaker_that_is_open_stays_open() {
     edge.reload().await;
     assert_eq!(ask().await.status, 200);
     assert_eq!(wallet.seen().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reload_cannot_change_is_told() {
+    let wallet = Upstream::start("wallet");
+    let mut setup = Setup::new(wallet.address);
+    let edge = setup.start().await;
+    let token = setup.token(ALICE);
+    setup.edge["server"]["listen"][0]["address"] = json!(free_address().to_string());
+    setup.edge["server"]["threads"] = json!(1);
+    setup.edge["log"]["access"] = json!("other.log");
+    setup.edge["store"]["path"] = json!("other-store");
+    setup.edge["telemetry"] = json!({"otlp": "http://127.0.0.1:9/v1/traces"});
+    setup.edge["cache"] = json!({"auth_cache": {"ttl": 1, "max_size": "1MB"}});
+    setup.write();
+    edge.reload().await;
+    let log = edge.log();
+    let line = log.lines().find(|line| line.contains("only in force after a restart or an upgrade")).unwrap_or(&log);
+    for name in ["server.listen", "server.threads", "log.access", "store", "telemetry.otlp", "cache.auth_cache"] {
+        assert!(line.contains(name), "{name}: {line}");
+    }
+    assert!(!line.contains("server.admin"), "{line}");
+    let answer = Connection::open(edge.address).await.ask(&get(BALANCE, &token)).await.unwrap();
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

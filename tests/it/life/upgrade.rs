@@ -132,3 +132,77 @@ async fn a_successor_that_cannot_start_changes_nothing() {
     let (done, failed) = load.stop().await;
     assert!(failed.is_empty(), "{} of {done} failed: {:?}", failed.len(), failed.first());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_waits_can_be_stopped() {
+    let wallet = Upstream::start("wallet");
+    let setup = Setup::new(wallet.address);
+    let edge = setup.start().await;
+    let socket = setup.folder().join("upgrade.sock");
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut successor = setup.spawn(&["--upgrade"]);
+        until("the successor waits", || socket.exists()).await;
+        // Meant for the other process, it ends nobody.
+        successor.signal(Signal::QUIT);
+        until("it said so", || successor.logged("HandOver ignored") == 1).await;
+        successor.signal(signal);
+        assert!(successor.ended().await.success());
+        assert!(!socket.exists());
+    }
+    // One that is killed leaves its socket behind, in nobody's way.
+    let mut killed = setup.spawn(&["--upgrade"]);
+    until("the successor waits", || socket.exists()).await;
+    killed.signal(Signal::KILL);
+    killed.ended().await;
+    assert!(socket.exists());
+    edge.signal(Signal::QUIT);
+    until("SIGQUIT was refused", || edge.logged("SIGQUIT refused") == 1).await;
+    let load = Load::start(edge.address, &get(BALANCE, &setup.token(ALICE)), 2, 1);
+    load.more(10).await;
+    let mut successor = setup.spawn(&["--upgrade"]);
+    until("the successor waits", || successor.log().contains("waiting at")).await;
+    edge.signal(Signal::QUIT);
+    until("it has taken over", || edge.logged("a successor has taken over") == 1).await;
+    load.more(10).await;
+    assert!(successor.is_running());
+    assert_eq!(load.stop().await.1, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_brings_its_own_config_and_readiness_never_falters() {
+    let wallet = Upstream::start("wallet");
+    let mut setup = Setup::new(wallet.address);
+    let mut old = setup.start().await;
+    let token = setup.token(ALICE);
+    let probes = tokio::spawn({
+        let url = old.admin_url("/readyz");
+        let old = old.log_file();
+        async move {
+            let mut wrong = Vec::new();
+            let mut count = 0;
+            loop {
+                // A connection of its own for each, as probes do.
+                let probe = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+                match probe.get(&url).send().await {
+                    Ok(answer) if answer.status() == 200 => count += 1,
+                    other => wrong.push(format!("{other:?}")),
+                }
+                if std::fs::read_to_string(&old).unwrap().contains("every connection has ended") {
+                    return (count, wrong);
+                }
+            }
+        }
+    });
+    let added = free_address();
+    setup.edge["server"]["listen"].as_array_mut().unwrap().push(json!({"address": added.to_string()}));
+    setup.edge["rate_limits"]["default"]["requests_per_minute"] = json!(777);
+    setup.write();
+    let new = upgrade(&setup, &old).await;
+    assert!(old.ended().await.success());
+    for address in [new.address, added] {
+        let answer = Connection::open(address).await.ask(&get(BALANCE, &token)).await.unwrap();
+        assert_eq!((answer.status, answer.header("x-ratelimit-limit")), (200, Some("777")));
+    }
+    let (count, wrong) = probes.await.unwrap();
+    assert!(count > 0 && wrong.is_empty(), "{count} {wrong:?}");
+}

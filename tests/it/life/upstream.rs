@@ -36,6 +36,8 @@ struct Shared {
     waiting: AtomicUsize,
     gate: watch::Sender<bool>,
     status: Mutex<StatusCode>,
+    /// Spaces in front of each answer's JSON.
+    length: AtomicUsize,
     upgrades: AtomicUsize,
 }
 
@@ -64,6 +66,7 @@ impl Upstream {
             waiting: AtomicUsize::new(0),
             gate: watch::Sender::new(false),
             status: Mutex::new(StatusCode::OK),
+            length: AtomicUsize::new(0),
             upgrades: AtomicUsize::new(0),
         });
         let mut upstream = Upstream { address, shared, running: None };
@@ -120,6 +123,11 @@ impl Upstream {
         self.shared.gate.send_replace(true);
     }
 
+    /// Answers with so many bytes more from now on.
+    pub fn answers_at_length(&self, length: usize) {
+        self.shared.length.store(length, Ordering::SeqCst);
+    }
+
     /// Answers with another status from now on.
     pub fn answers(&self, status: StatusCode) {
         *self.shared.status.lock() = status;
@@ -172,7 +180,8 @@ async fn answer(State(shared): State<Arc<Shared>>, mut request: Request) -> Resp
     }
     let told = serde_json::json!({"served_by": shared.name, "path": path, "body": body.len()});
     let answer = Response::builder().status(*shared.status.lock()).header("content-type", "application/json");
-    answer.body(Body::from(told.to_string())).unwrap()
+    let filler = " ".repeat(shared.length.load(Ordering::SeqCst));
+    answer.body(Body::from(format!("{filler}{told}"))).unwrap()
 }
 
 async fn echo(upgrade: hyper::upgrade::OnUpgrade) {
