@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
-use super::{keys, load, run};
+use super::{keys, load, run, start_logging};
 use crate::clock::Clock;
 use crate::model::{MiniAppId, Scope, ScopeSet, UserId};
 use crate::policy::keyring::TokenRequest;
@@ -56,7 +56,7 @@ pub fn sandbox(wallet: SocketAddr, homeserver: SocketAddr, miniapp: SocketAddr) 
 
 /// `tmcp-edge dev`.
 pub fn dev(listen: SocketAddr, admin: SocketAddr, state: &Path) -> Result<ExitCode, String> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    start_logging(log::LevelFilter::Warn);
     let (listen, admin) = (free_port(listen, "--listen")?, free_port(admin, "--admin")?);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let demo = demo()?;

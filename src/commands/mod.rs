@@ -9,9 +9,25 @@ pub mod run;
 
 use std::path::Path;
 
+use log::LevelFilter;
+
 use crate::config::{self, Config};
 
 /// Reads a config, with `${NAME}` taken from the environment.
 pub(crate) fn load(path: &Path) -> Result<Config, String> {
     config::load(path, &|name| std::env::var(name).ok()).map_err(|problems| problems.to_string())
+}
+
+/// Crates that, when asked for details, print what clients sent, credentials included.
+const TALKATIVE: &[&str] = &["pingora", "h2", "hyper", "reqwest", "axum", "tower", "rustls", "openssl"];
+
+/// Writes our own lines from `level` on, and of those crates nothing below `info`, whatever `RUST_LOG` says: no log may
+/// hold a credential.
+pub(crate) fn start_logging(level: LevelFilter) {
+    let mut logger = env_logger::Builder::new();
+    logger.filter_level(level).parse_default_env();
+    for name in TALKATIVE {
+        logger.filter_module(name, level.min(LevelFilter::Info));
+    }
+    logger.init();
 }

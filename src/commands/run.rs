@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use futures::FutureExt;
 
 use super::control::{self, EdgeControl};
-use super::load;
+use super::{load, start_logging};
 use crate::admin::Admin;
 use crate::cache::ResponseCache;
 use crate::clock::Clock;
@@ -33,7 +33,7 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 pub fn run(path: &Path, upgrade: bool) -> Result<ExitCode, String> {
     let config = load(path)?;
     config.require_for_run().map_err(|unmet| unmet.to_string())?;
-    env_logger::Builder::new().filter_level(config.log.level).parse_default_env().init();
+    start_logging(config.log.level);
     start(path, config, upgrade, |_| Ok(()))
 }
 

@@ -300,7 +300,7 @@ impl TestEdge {
                  drain: 1s\n  threads: 2\n  trusted_proxies: [127.0.0.0/8]\n  limits: {{ connections: 500{} }}\n\
                  store: {{ kind: embedded, path: store }}\nkeys: {{ master_key_file: master.key }}\n\
                  appservice: {{ registration: registration.yaml{} }}\nupstreams: upstreams\nminiapps: {{ file: miniapps.yaml }}\n\
-                 log: {{ level: warn, access: access.log }}\n{}",
+                 log: {{ level: debug, access: access.log }}\n{}",
                 setup.limits, setup.appservice, setup.main
             ),
         );
