@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use http::uri::Uri;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, Session};
@@ -131,12 +131,16 @@ impl Gateway {
         Ok(())
     }
 
-    /// Tells the breaker, and notes the time.
-    pub(super) fn judge_answer(&self, head: &ResponseHeader, context: &mut RequestContext) {
+    /// Tells the breaker, and notes the time. A switch of protocols that nobody asked for is no answer: what the client
+    /// sends next would go to the upstream unlooked at.
+    pub(super) fn judge_answer(&self, head: &ResponseHeader, context: &mut RequestContext) -> Result<()> {
         let now = self.edge.live().clock.tick();
         if let Progress::Forwarding(way) = &mut context.progress
             && way.last_word.is_none()
         {
+            if head.status == StatusCode::SWITCHING_PROTOCOLS && !way.upgrade {
+                return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an unasked switch of protocols").into_up());
+            }
             way.answered.get_or_insert(now);
             if !head.status.is_informational()
                 && let Some(ticket) = way.ticket.take()
@@ -147,6 +151,7 @@ impl Gateway {
                 }
             }
         }
+        Ok(())
     }
 
     pub(super) fn shape_answer(
@@ -174,7 +179,9 @@ impl Gateway {
         facts.keep_upstream_security = manner == Manner::Raw;
         response::decorate(head, &facts)?;
         let Progress::Forwarding(way) = &passage.context.progress else { return Ok(()) };
-        if way.backend.name() == pools::WALLET && (head.status.is_client_error() || head.status.is_server_error()) {
+        // Nothing that clients ask of a wallet lies elsewhere, so a redirection is an error as well.
+        let fine = head.status.is_success() || head.status == StatusCode::NOT_MODIFIED;
+        if way.backend.name() == pools::WALLET && !fine {
             self.hold_wallet_error(session, passage);
         }
         Ok(())

@@ -174,8 +174,7 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         passage: &mut Passage,
     ) -> Result<()> {
-        self.judge_answer(head, &mut passage.context);
-        Ok(())
+        self.judge_answer(head, &mut passage.context)
     }
 
     async fn response_filter(

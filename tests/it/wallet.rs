@@ -104,6 +104,16 @@ fn a_huge_or_broken_error_is_one_of_the_upstream() {
                 let head = "HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\n";
                 Reply::Bytes(format!("{head}\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).into())
             }
+            "moved" => Reply::Bytes(
+                b"HTTP/1.1 302 Found\r\nlocation: http://10.0.0.7/login\r\ncontent-length: 0\r\n\r\n".to_vec(),
+            ),
+            "switch" => Reply::Last(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\nhello".to_vec()),
+            "lengths" => Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 5\r\n\r\n{}xyz".to_vec()),
+            "length" => Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\n{}".to_vec()),
+            "split" => Reply::Last(b"HTTP/1.1 200 OK\r\nx: a\rX-Evil: b\r\ncontent-length: 2\r\n\r\n{}".to_vec()),
+            "heads" => Reply::Last(
+                format!("HTTP/1.1 200 OK\r\n{}content-length: 2\r\n\r\n{{}}", "x: y\r\n".repeat(5000)).into(),
+            ),
             "hint" => Reply::Bytes(
                 [
                     b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".to_vec(),
@@ -122,11 +132,18 @@ fn a_huge_or_broken_error_is_one_of_the_upstream() {
         ("empty", 502, "UPSTREAM_ERROR"),
         ("chunked", 404, "NO_WALLET"),
         ("hint", 200, ""),
+        ("moved", 502, "UPSTREAM_ERROR"),
+        ("switch", 502, "UPSTREAM_ERROR"),
+        ("lengths", 502, "UPSTREAM_ERROR"),
+        ("length", 502, "UPSTREAM_ERROR"),
+        ("split", 502, "UPSTREAM_ERROR"),
+        ("heads", 502, "UPSTREAM_ERROR"),
     ] {
         let path = format!("/api/v1/wallet/p2p/{name}");
         let answer = edge.send(Request::get(&path).bearer(&edge.full_token()));
-        assert_eq!(answer.verdict(), (status, code.into()), "{name}: {}", answer.text());
+        assert_eq!(answer.verdict(), (status, code.into()), "{name}: {answer:?}");
         check_standing(&answer);
+        assert_eq!(answer.header("location"), None);
     }
 }
 
