@@ -205,7 +205,7 @@ async fn routes_and_registration_are_printed_without_secrets() {
 async fn dev_prints_what_works_and_its_folder_serves_the_other_commands() {
     let folder = tempfile::tempdir().unwrap();
     let (listen, admin) = (free_address().to_string(), free_address().to_string());
-    let mut dev = std::process::Command::new(super::process::BINARY)
+    let mut dev = std::process::Command::new(super::process::binary())
         .args(["dev", "--listen", &listen, "--admin", &admin, "--state"])
         .arg(folder.path())
         .stdout(fs::File::create(folder.path().join("out")).unwrap())
@@ -228,7 +228,12 @@ async fn dev_prints_what_works_and_its_folder_serves_the_other_commands() {
     assert!(answer.json::<Value>().await.unwrap()["balance"]["available"].is_number());
     let on_it = |arguments: &[&str]| {
         let config = folder.path().join("edge.yaml");
-        std::process::Command::new(super::process::BINARY).args(arguments).arg("--config").arg(config).output().unwrap()
+        std::process::Command::new(super::process::binary())
+            .args(arguments)
+            .arg("--config")
+            .arg(config)
+            .output()
+            .unwrap()
     };
     good(on_it(&["check"]));
     let minted = good(on_it(&["token", "--user", ALICE, "--app", APP, "--scope", "wallet:balance"]));
