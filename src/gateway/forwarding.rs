@@ -122,7 +122,7 @@ impl Gateway {
             origin: &Origin {
                 client: context.client_header(),
                 https: over_tls(session, context),
-                host: session.req_header().headers.get(http::header::HOST).cloned(),
+                host: asked_host(session.req_header()),
             },
             host: way.target.host(),
         };
@@ -297,6 +297,12 @@ impl Gateway {
 fn over_tls(session: &Session, context: &RequestContext) -> bool {
     let forwarded = || session.req_header().headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     session.digest().is_some_and(|digest| digest.ssl_digest.is_some()) || (context.via_trusted_proxy && forwarded())
+}
+
+/// The host that the client asked for: `Host`, or what HTTP/2 says in its place.
+fn asked_host(head: &RequestHeader) -> Option<HeaderValue> {
+    let authority = || HeaderValue::from_str(head.uri.authority()?.as_str()).ok();
+    head.headers.get(http::header::HOST).cloned().or_else(authority)
 }
 
 fn is_interim(head: &ResponseHeader) -> bool {

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
-use tmcp_edge::clock::Clock;
+use tmcp_edge::clock::{Clock, Tick};
 use tmcp_edge::config::Secret;
 use tmcp_edge::model::{MiniAppId, Scope, ScopeSet, UserId};
 use tmcp_edge::policy::authn::Generation;
@@ -104,7 +104,6 @@ impl Setup {
 pub struct TestEdge {
     pub address: SocketAddr,
     pub tls: SocketAddr,
-    pub admin: SocketAddr,
     pub hs_token: String,
     pub client_secret: String,
     pub sandbox: Running,
@@ -151,7 +150,7 @@ impl Drop for Guarded {
 pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        let port = 10_000 + (std::process::id() * 53 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 30_000 + (std::process::id() * 53 + NEXT.fetch_add(1, Ordering::Relaxed)) % 2_700;
         let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
         if TcpListener::bind(address).is_ok() {
             return address;
@@ -159,9 +158,24 @@ pub fn free_port() -> SocketAddr {
     }
 }
 
+/// How long something takes.
+pub struct Stopwatch(Clock, Tick);
+
+impl Stopwatch {
+    pub fn start() -> Stopwatch {
+        let clock = Clock::system();
+        let now = clock.tick();
+        Stopwatch(clock, now)
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.0.tick().since(self.1)
+    }
+}
+
 /// Asks until the answer is yes, and says what was waited for when it stays no.
 pub fn eventually(what: &str, within: Duration, mut check: impl FnMut() -> bool) {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     while !check() {
         assert!(started.elapsed() < within, "waited {within:?} in vain: {what}");
         std::thread::yield_now();
@@ -301,7 +315,6 @@ impl TestEdge {
         let edge = TestEdge {
             address,
             tls,
-            admin,
             hs_token,
             client_secret,
             sandbox,
@@ -312,7 +325,7 @@ impl TestEdge {
             _process: process,
             _runtime: runtime,
         };
-        let started = Instant::now();
+        let started = Stopwatch::start();
         while TcpStream::connect(address).is_err() {
             let log = edge.log();
             let gave_up = log.lines().any(|line| line.starts_with("tmcp-edge: "));

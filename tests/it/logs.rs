@@ -18,7 +18,12 @@ fn each_request_leaves_one_line() {
         (Request::new("DELETE", "/api/v1/wallet/balance").bearer(&token), "unmatched", 405, "METHOD_NOT_ALLOWED"),
         (Request::get("/api/v1/wallet/p2p/nowhere").bearer(&token), "p2p_status", 404, ""),
         (Request::get("/api/v1/capabilities").bearer(&token), "capabilities", 501, "NOT_IMPLEMENTED"),
-        (Request::post("/api/v1/wallet/p2p/initiate", r#"{"a":"in-the-body"}"#).bearer(&token), "p2p_initiate", 400, "VALIDATION_FAILED"),
+        (
+            Request::post("/api/v1/wallet/p2p/initiate", r#"{"a":"in-the-body"}"#).bearer(&token),
+            "p2p_initiate",
+            400,
+            "VALIDATION_FAILED",
+        ),
         (Request::get("/api/v1/wallet/%00").bearer(&token), "unmatched", 400, "VALIDATION_FAILED"),
     ];
     let mut expected = Vec::new();
@@ -33,8 +38,7 @@ fn each_request_leaves_one_line() {
         expected.iter().all(|(trace, ..)| text.contains(trace))
     });
     for (trace, operation, status, error) in expected {
-        let of_trace: Vec<_> =
-            edge.access_log().into_iter().filter(|line| line.to_string().contains(&trace)).collect();
+        let of_trace: Vec<_> = edge.access_log().into_iter().filter(|line| line.to_string().contains(&trace)).collect();
         assert_eq!(of_trace.len(), 1, "{of_trace:#?}");
         let line = of_trace[0].to_string();
         assert!(line.contains(&format!("\"{operation}\"")) && line.contains(&status.to_string()), "{line}");

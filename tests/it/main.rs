@@ -13,6 +13,7 @@ mod dev;
 mod docs;
 mod edge;
 mod headers;
+mod http2;
 mod json;
 mod life;
 mod limits;

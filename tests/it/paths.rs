@@ -4,7 +4,7 @@ use crate::edge::{mark, shared};
 use crate::wire::Wire;
 
 /// Targets that must not reach the wallet, as bytes.
-const TRICKS: &[&[u8]] = &[
+pub const TRICKS: &[&[u8]] = &[
     b"/api/v1/wallet/../wallet/balance",
     b"/api/v1/wallet/./balance",
     b"/api/v1/wallet/%2e%2e/wallet/balance",

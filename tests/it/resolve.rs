@@ -146,8 +146,7 @@ fn with_the_admin_api_any_shared_room_will_do() {
 fn a_batch_answers_for_each_in_the_order_asked() {
     let edge = Setup::default().start();
     let alice = token(&edge, "alice");
-    let joined =
-        ["@alice:tween.example", "@dave:tween.example", "@erin:tween.example", "@suspended2:tween.example"];
+    let joined = ["@alice:tween.example", "@dave:tween.example", "@erin:tween.example", "@suspended2:tween.example"];
     room(&edge, "!dinner:tween.example", &joined);
     // One is known already when the batch comes.
     assert_eq!(resolve(&edge, &alice, "@erin:tween.example", Some("!dinner:tween.example")).status, 200);

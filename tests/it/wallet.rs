@@ -1,11 +1,11 @@
 //! A wallet in trouble, and what of it the client sees (protocol sections 5, 7.7 and 9).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tmcp_edge::sandbox::faults::Fault;
 
-use crate::edge::{Setup, TestEdge, eventually, free_port, mark, shared};
+use crate::edge::{Setup, Stopwatch, TestEdge, eventually, free_port, mark, shared};
 use crate::headers::check_standing;
 use crate::upstream::{Reply, Scripted, answer};
 use crate::wire::{Answer, Request};
@@ -93,7 +93,9 @@ fn a_huge_or_broken_error_is_one_of_the_upstream() {
     let upstream = Scripted::start(|seen| {
         let path = seen.start.split(' ').nth(1).unwrap().to_owned();
         match path.rsplit('/').next().unwrap() {
-            "huge" => Reply::Bytes(answer("400 Bad Request", "application/json", &format!("\"{}\"", "x".repeat(1 << 20)))),
+            "huge" => {
+                Reply::Bytes(answer("400 Bad Request", "application/json", &format!("\"{}\"", "x".repeat(1 << 20))))
+            }
             "cut" => Reply::Last(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 100\r\n\r\n{\"error\"".to_vec()),
             "garbage" => Reply::Last(b"\x16\x03\x01 what is this\r\n\r\n".to_vec()),
             "empty" => Reply::Last(Vec::new()),
@@ -103,8 +105,11 @@ fn a_huge_or_broken_error_is_one_of_the_upstream() {
                 Reply::Bytes(format!("{head}\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).into())
             }
             "hint" => Reply::Bytes(
-                [b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".to_vec(), answer("200 OK", "application/json", "{}")]
-                    .concat(),
+                [
+                    b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".to_vec(),
+                    answer("200 OK", "application/json", "{}"),
+                ]
+                .concat(),
             ),
             other => panic!("{other}"),
         }
@@ -133,7 +138,7 @@ fn a_wallet_that_does_not_answer_is_504() {
     edge.wallet().desk.faults.set(late);
     let mut wire = edge.wire();
     for request in [Request::post(INITIATE, BODY), Request::get(BALANCE)] {
-        let started = Instant::now();
+        let started = Stopwatch::start();
         let answer = edge.send_on(&mut wire, request.bearer(&edge.full_token()));
         assert_eq!(answer.verdict(), (504, "UPSTREAM_TIMEOUT".into()), "{}", answer.text());
         assert!(started.elapsed() < Duration::from_millis(1900), "{:?}", started.elapsed());
@@ -164,7 +169,11 @@ fn a_dropped_payment_is_502_and_never_sent_twice() {
 /// A wallet that closes each connection when the second request on it has been read, without an answer.
 fn fickle() -> Scripted {
     Scripted::start(|seen| {
-        if seen.before == 0 { Reply::Bytes(answer("200 OK", "application/json", "{}")) } else { Reply::Last(Vec::new()) }
+        if seen.before == 0 {
+            Reply::Bytes(answer("200 OK", "application/json", "{}"))
+        } else {
+            Reply::Last(Vec::new())
+        }
     })
 }
 

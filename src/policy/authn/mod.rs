@@ -212,8 +212,9 @@ impl Authn {
         };
         // Not for the homeserver to see: whoever reads its logs could use it.
         if bearer::looks_like_tep(token) {
-            let refusal = Refusal::new(Code::InvalidToken, "This operation takes a Matrix access token, not a TEP token.")
-                .challenge(Challenge::BearerInvalid);
+            let refusal =
+                Refusal::new(Code::InvalidToken, "This operation takes a Matrix access token, not a TEP token.")
+                    .challenge(Challenge::BearerInvalid);
             return self.counted(CredentialKind::Matrix, Err(refusal));
         }
         // Boxed: asking the homeserver is rare and its future large, and every request carries this one's size.
