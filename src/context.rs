@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 
 use crate::clock::{Clock, Tick};
-use crate::error::Code;
+use crate::error::{Code, Refusal};
 use crate::metrics::UpstreamMetrics;
 use crate::model::rows::Class;
 use crate::policy::Trail;
@@ -125,4 +125,11 @@ pub struct Refused {
     pub code: Code,
     /// What only the log may say.
     pub inside: Option<String>,
+}
+
+impl Refused {
+    /// What is to be remembered of a refusal.
+    pub fn of(refusal: &Refusal) -> Refused {
+        Refused { code: refusal.code(), inside: refusal.inside_message().map(str::to_owned) }
+    }
 }

@@ -10,11 +10,11 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident $text:literal $status:ident,)*) => {
+    ($($(#[doc = $meaning:literal])+ $variant:ident $text:literal $status:ident,)*) => {
         /// An error code of protocol section 9, or ours where the protocol has none.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
-        pub enum Code { $($(#[$doc])* $variant,)* }
+        pub enum Code { $($(#[doc = $meaning])+ $variant,)* }
 
         impl Code {
             /// Every code.
@@ -36,6 +36,11 @@ macro_rules! codes {
             /// The HTTP status that goes with it.
             pub const fn status(self) -> StatusCode {
                 match self { $(Code::$variant => StatusCode::$status,)* }
+            }
+
+            /// What it means, for people: the text of `docs/errors.md`.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Code::$variant => concat!($($meaning),+).trim_ascii(),)* }
             }
 
             /// The code of that name, if there is one: used to map a wallet's own errors.

@@ -156,7 +156,8 @@ fn write_config(
             "# Written by `tmcp-edge dev`, anew at each start. Learn from conf/edge.yaml what else there is.\n\
              public_url: http://{listen}\n\
              server_name: {SERVER_NAME}\n\
-             server:\n  listen:\n    - address: {listen}\n  admin: {{ address: \"{admin}\", tokens_file: admin-tokens }}\n  drain: 2s\n\
+             server:\n  listen:\n    - address: {listen}\n  admin: {{ address: \"{admin}\", tokens_file: admin-tokens }}\n  \
+             limits: {{ connections: 1000 }}\n  drain: 2s\n\
              store: {{ kind: embedded, path: store }}\n\
              keys: {{ master_key_file: master.key }}\n\
              appservice: {{ registration: registration.yaml }}\n\

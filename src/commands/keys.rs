@@ -71,9 +71,23 @@ pub fn token(path: &Path, user: &str, app: &str, scope: &str, ttl: u64) -> Resul
     let user = UserId::parse(user).map_err(|error| format!("--user {user}: {error}"))?;
     let app = MiniAppId::parse(app).map_err(|error| format!("--app {app}: {error}"))?;
     let scopes = scopes(scope)?;
+    warn_of_what_the_edge_will_refuse(&config, &app, scopes);
     let token = mint(&config, &TokenRequest::new(user, app, scopes, ttl))?;
     println!("{token}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A token may say more than the registry allows; the edge then takes it for less. Whoever mints one by hand is told.
+fn warn_of_what_the_edge_will_refuse(config: &Config, app: &MiniAppId, scopes: ScopeSet) {
+    match config.miniapps.get(app) {
+        None => eprintln!("Note: {app} is not among the config's mini-apps; the edge will refuse this token."),
+        Some(known) => {
+            let more = scopes.difference(known.scopes.union(ScopeSet::UNASKED));
+            if !more.is_empty() {
+                eprintln!("Note: {app} has not registered {more}; the edge will take this token without it.");
+            }
+        }
+    }
 }
 
 pub(super) fn mint(config: &Config, request: &TokenRequest) -> Result<String, String> {

@@ -109,13 +109,15 @@ impl Gateway {
                     trace: passage.context.upstream_trace(),
                     authorization: session.req_header().headers.get(http::header::AUTHORIZATION),
                 };
-                let local = operations::resolve::answer(&permit, &snapshot.services, call).await?;
+                let local = Box::pin(operations::resolve::answer(&permit, &snapshot.services, call)).await?;
                 Ok(Next::Answer(Answer::local(local)))
             }
             RouteAnswer::Upstream(_) => {
-                match self.ask_cache(session, passage, &permit).await {
-                    Cached::Hit(answer) => return Ok(Next::Answer(answer)),
-                    Cached::Fill(fill) => passage.fill = fill,
+                if permit.route().cacheable {
+                    match Box::pin(self.ask_cache(session, passage)).await {
+                        Cached::Hit(answer) => return Ok(Next::Answer(answer)),
+                        Cached::Fill(fill) => passage.fill = fill,
+                    }
                 }
                 if let Some(body) = permit.take_body() {
                     passage.way_back = Some(replay(session, body)?);

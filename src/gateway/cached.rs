@@ -8,7 +8,6 @@ use pingora::proxy::Session;
 
 use super::{Gateway, Passage};
 use crate::cache::{Entry, FillGuard, Identity, KeyParts, Lookup, RequestRule, Waited};
-use crate::policy::Permit;
 use crate::response::Answer;
 use crate::telemetry::CacheStatus;
 
@@ -25,10 +24,7 @@ pub(super) enum Cached {
 
 impl Gateway {
     /// Asks the cache about a request whose route is cached.
-    pub(super) async fn ask_cache(&self, session: &Session, passage: &mut Passage, permit: &Permit) -> Cached {
-        if !permit.route().cacheable {
-            return Cached::Fill(None);
-        }
+    pub(super) async fn ask_cache(&self, session: &Session, passage: &mut Passage) -> Cached {
         let head = session.req_header();
         let rule = RequestRule::of(&head.method, &head.headers);
         if rule == RequestRule::Bypass {

@@ -1,5 +1,7 @@
 //! To an upstream and back: where to, with which headers, and what its trouble means.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use http::uri::Uri;
@@ -119,8 +121,8 @@ impl Gateway {
             trace: &context.upstream_trace(),
             origin: &Origin {
                 client: context.client_header(),
-                https: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
-                host: session.req_header().headers.get(http::header::HOST).cloned(),
+                https: over_tls(session, context),
+                host: asked_host(session.req_header()),
             },
             host: way.target.host(),
         };
@@ -182,6 +184,7 @@ impl Gateway {
     /// business (protocol section 9). Which it is, only its body tells.
     fn hold_wallet_error(&self, session: &mut Session, passage: &mut Passage) {
         let way_back = passage.way_back.get_or_insert_with(WayBack::default).clone();
+        let told = passage.told.get_or_insert_with(Arc::default).clone();
         let request_id = passage.context.request_id;
         let unix = passage.context.unix.as_secs();
         let shape = Shape::of_path(session.req_header().uri.path());
@@ -193,6 +196,8 @@ impl Gateway {
                 wallet::error_of_answer(pools::WALLET, held.header.status, &held.header.headers, &held.body)
             };
             let answer = response::refusal(&refusal, shape, request_id.as_str(), unix);
+            // The answer is made while the session is Pingora's; the log learns of it when the request is over.
+            let _ = told.set(Refused::of(&refusal));
             let (mut header, body) = response::replace(held.header, answer);
             if head {
                 // How long the body would be, only a GET can tell.
@@ -288,6 +293,18 @@ impl Gateway {
     }
 }
 
+/// Whether the client spoke TLS: to us, or to the trusted proxy that says so.
+fn over_tls(session: &Session, context: &RequestContext) -> bool {
+    let forwarded = || session.req_header().headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    session.digest().is_some_and(|digest| digest.ssl_digest.is_some()) || (context.via_trusted_proxy && forwarded())
+}
+
+/// The host that the client asked for: `Host`, or what HTTP/2 says in its place.
+fn asked_host(head: &RequestHeader) -> Option<HeaderValue> {
+    let authority = || HeaderValue::from_str(head.uri.authority()?.as_str()).ok();
+    head.headers.get(http::header::HOST).cloned().or_else(authority)
+}
+
 fn is_interim(head: &ResponseHeader) -> bool {
     head.status.is_informational()
 }
@@ -309,7 +326,7 @@ fn have_the_last_word(session: &Session, context: &mut RequestContext, refusal: 
     let shape = Shape::of_path(session.req_header().uri.path());
     let answer = response::refusal(refusal, shape, context.request_id.as_str(), context.unix.as_secs());
     let wire = last_word::spoken(&answer);
-    context.refused = Some(Refused { code: refusal.code(), inside: refusal.inside_message().map(str::to_owned) });
+    context.refused = Some(Refused::of(refusal));
     if let Progress::Forwarding(way) = &mut context.progress {
         way.last_word = Some(wire.clone());
     }

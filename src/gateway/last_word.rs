@@ -30,7 +30,9 @@ pub fn spoken(answer: &Answer) -> Bytes {
     let mut wire = Vec::with_capacity(512 + answer.body.len());
     wire.extend_from_slice(b"HTTP/1.1 ");
     wire.extend_from_slice(answer.status.as_str().as_bytes());
-    wire.extend_from_slice(b" \r\nconnection: close\r\n");
+    wire.extend_from_slice(b" ");
+    wire.extend_from_slice(answer.status.canonical_reason().unwrap_or_default().as_bytes());
+    wire.extend_from_slice(b"\r\nconnection: close\r\n");
     for (name, value) in &answer.headers {
         wire.extend_from_slice(name.as_str().as_bytes());
         wire.extend_from_slice(b": ");

@@ -27,7 +27,7 @@ mod last_word;
 mod observe;
 pub mod strict;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -41,7 +41,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
 use crate::cache::{FillGuard, ResponseCache};
-use crate::context::{Progress, RequestContext};
+use crate::context::{Progress, Refused, RequestContext};
 use crate::error::Refusal;
 use crate::live::Reserved;
 use crate::response::{self, Shape};
@@ -68,6 +68,8 @@ pub struct Passage {
     reserved: Option<Reserved>,
     /// Counts the request as under way, in all and for its address.
     counted: Option<arrival::Counted>,
+    /// What the client was told in place of a wallet's error answer, once it was.
+    told: Option<Arc<OnceLock<Refused>>>,
     /// Takes the answer into the cache.
     fill: Option<FillGuard>,
     /// The origin that may read the answer.
@@ -83,8 +85,7 @@ impl Gateway {
     /// Writes a refusal in the shape of its path, and remembers it for the log.
     async fn refuse(&self, session: &mut Session, passage: &mut Passage, refusal: &Refusal) -> Result<()> {
         let context = &mut passage.context;
-        context.refused =
-            Some(crate::context::Refused { code: refusal.code(), inside: refusal.inside_message().map(str::to_owned) });
+        context.refused = Some(Refused::of(refusal));
         let shape = Shape::of_path(session.req_header().uri.path());
         let answer = response::refusal(refusal, shape, context.request_id.as_str(), context.unix.as_secs());
         if refusal.closes() {
@@ -118,7 +119,7 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> Passage {
         let context = RequestContext::begin(self.edge.snapshot(), &self.edge.live().clock);
-        Passage { context, way_back: None, reserved: None, counted: None, fill: None, origin: None }
+        Passage { context, way_back: None, reserved: None, counted: None, told: None, fill: None, origin: None }
     }
 
     /// None: Pingora's default adds a compression module that every answer would pass through.
@@ -128,12 +129,14 @@ impl ProxyHttp for Gateway {
         match self.arrive(session, passage).await {
             Ok(arrival::Next::Forward) => Ok(false),
             Ok(arrival::Next::Answer(answer)) => {
-                response::send(session, answer, &passage.facts()).await?;
+                Box::pin(response::send(session, answer, &passage.facts())).await?;
                 passage.context.progress = Progress::Answered;
                 Ok(true)
             }
             Err(refusal) => {
-                self.refuse(session, passage, &refusal).await?;
+                // Boxed, as is every way off the common one: a future is moved whole, and this one's size is every
+                // request's.
+                Box::pin(self.refuse(session, passage, &refusal)).await?;
                 Ok(true)
             }
         }

@@ -3,6 +3,7 @@
 //! Pingora answers most malformed requests itself, before any hook. What it tolerates and another hop might not is
 //! refused here, and the connection is closed: what follows on it cannot be trusted to be a request.
 
+use http::Version;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use pingora::protocols::http::ServerSession;
 
@@ -26,8 +27,14 @@ pub fn check(session: &ServerSession, max_header: usize) -> Result<(), Refusal> 
             }
         }
     }
-    if head.headers.get_all(HOST).iter().nth(1).is_some() {
-        return Err(refuse("The request has more than one Host header."));
+    let mut hosts = head.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => return Err(refuse("The request has more than one Host header.")),
+        (None, _) if head.version == Version::HTTP_11 => return Err(refuse("The request has no Host header.")),
+        (Some(host), None) if !is_authority(host.as_bytes()) => {
+            return Err(refuse("The Host header has to be a host, with a port or without."));
+        }
+        _ => {}
     }
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
     if let Some(length) = lengths.next()
@@ -40,18 +47,16 @@ pub fn check(session: &ServerSession, max_header: usize) -> Result<(), Refusal> 
 
 /// Looks at the bytes as they came: Pingora has already taken one of two conflicting headers out of the parsed form.
 fn framing_h1(raw: &[u8], chunked: bool) -> Result<(), Refusal> {
+    let ends_well = |at: usize| at.checked_sub(1).and_then(|before| raw.get(before)) == Some(&b'\r');
+    if !memchr::memchr_iter(b'\n', raw).all(ends_well) {
+        return Err(refuse("Header lines have to end with CR LF."));
+    }
+    if !chunked {
+        return Ok(());
+    }
     let mut lengths = 0;
     let mut encodings = 0;
-    for line in raw.split(|byte| *byte == b'\n') {
-        let Some(line) = line.strip_suffix(b"\r") else {
-            if line.is_empty() {
-                continue;
-            }
-            return Err(refuse("Header lines have to end with CR LF."));
-        };
-        if !chunked {
-            continue;
-        }
+    for line in raw.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)) {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
         let value = line.get(name.len() + 1..).unwrap_or_default().trim_ascii();
         if name.eq_ignore_ascii_case(b"content-length") {
@@ -67,6 +72,12 @@ fn framing_h1(raw: &[u8], chunked: bool) -> Result<(), Refusal> {
         return Err(refuse("Content-Length and Transfer-Encoding exclude each other, and each may stand once."));
     }
     Ok(())
+}
+
+/// Whether bytes can be a host and port (RFC 3986 section 3.2.2). Anything else could be read as the beginning of a path
+/// or as credentials by whoever builds a URL of it. Empty is allowed (RFC 9112 section 3.2).
+fn is_authority(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
 }
 
 fn refuse(message: &'static str) -> Refusal {

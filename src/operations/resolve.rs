@@ -118,44 +118,53 @@ impl Desk<'_, '_> {
     }
 
     /// Users that the caller may not resolve, and users without a wallet, are entries of their own: one of them does
-    /// not spoil the batch.
+    /// not spoil the batch. Entries stand in the order that was asked for.
     async fn batch(&self, batch: Batch) -> Result<Bytes, Refusal> {
         let room = batch.room_id.as_deref().map(room_id).transpose()?;
         let users = batch.user_ids.iter().map(|id| user_id(id)).collect::<Result<Vec<_>, _>>()?;
         let asked: Vec<_> = users.iter().map(|user| self.check_room(user, room.as_ref())).collect();
         let checks: Vec<Result<(), Refusal>> = futures::stream::iter(asked).buffered(CHECKS_AT_ONCE).collect().await;
-        let mut results: Vec<Box<RawValue>> = Vec::with_capacity(users.len());
-        let mut unknown = Vec::new();
+        let mut results: Vec<Option<Box<RawValue>>> = Vec::with_capacity(users.len());
+        let mut unknown: Vec<(usize, UserId)> = Vec::new();
         let mut resolved = 0_usize;
-        for (user, check) in users.into_iter().zip(checks) {
-            match check {
+        for (at, (user, check)) in users.into_iter().zip(checks).enumerate() {
+            results.push(match check {
                 Err(refusal) if refusal.code() != Code::Forbidden => return Err(refusal),
-                Err(refusal) => results.push(raw(&refused_entry(&user, &refusal))?),
+                Err(refusal) => Some(raw(&refused_entry(&user, &refusal))?),
                 Ok(()) => match self.cached(&(self.caller.clone(), user.clone())) {
                     Some(kept) => {
                         resolved += 1;
-                        results.push(raw_bytes(&kept)?);
+                        Some(raw_bytes(&kept)?)
                     }
-                    None => unknown.push(user),
+                    None => {
+                        unknown.push((at, user));
+                        None
+                    }
                 },
-            }
+            });
         }
         if !unknown.is_empty() {
-            let body = self.wallet.resolve_batch(&unknown, self.headers()).await?;
-            let answer: BatchAnswer = serde_json::from_slice(&body).map_err(|error| {
-                Refusal::new(Code::UpstreamError, "The wallet's answer could not be understood.")
-                    .inside(format!("resolve/batch: {error}"))
-            })?;
+            let asked: Vec<UserId> = unknown.iter().map(|(_, user)| user.clone()).collect();
+            let body = self.wallet.resolve_batch(&asked, self.headers()).await?;
+            let answer: BatchAnswer = serde_json::from_slice(&body).map_err(|error| nonsense(&error))?;
             for entry in answer.results {
                 let read: Value = serde_json::from_str(entry.get()).unwrap_or(Value::Null);
-                if read.get("wallet_id").is_some_and(|id| !id.is_null()) {
+                let user = read.get("user_id").and_then(Value::as_str).and_then(|id| UserId::parse(id).ok());
+                let found = read.get("wallet_id").is_some_and(|id| !id.is_null());
+                let mut places = unknown.iter().filter(|(_, asked)| user.as_ref() == Some(asked)).map(|(at, _)| *at);
+                // Nobody else than who was asked about, and nobody twice.
+                let free = places.find(|at| results.get(*at).is_some_and(Option::is_none));
+                let (Some(place), Some(user)) = (free.and_then(|at| results.get_mut(at)), user) else { continue };
+                if found {
                     resolved += 1;
-                    let user = read.get("user_id").and_then(Value::as_str).and_then(|id| UserId::parse(id).ok());
-                    if let Some(user) = user.filter(|user| unknown.contains(user)) {
-                        self.keep((self.caller.clone(), user), Bytes::from(entry.get().to_owned()));
-                    }
+                    self.keep((self.caller.clone(), user), Bytes::from(entry.get().to_owned()));
                 }
-                results.push(entry);
+                *place = Some(entry);
+            }
+        }
+        for (at, user) in &unknown {
+            if let Some(place @ None) = results.get_mut(*at) {
+                *place = Some(raw(&refused_entry(user, &nonsense(&"this user is missing")))?);
             }
         }
         let total = batch.user_ids.len();
@@ -207,6 +216,11 @@ impl Desk<'_, '_> {
     fn headers(&self) -> http::HeaderMap {
         caller_headers(self.call.caller.identity(), &self.call.trace, self.call.authorization)
     }
+}
+
+fn nonsense(why: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(Code::UpstreamError, "The wallet's answer could not be understood.")
+        .inside(format!("resolve/batch: {why}"))
 }
 
 fn refused_entry(user: &UserId, refusal: &Refusal) -> Value {

@@ -48,9 +48,10 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// The shape for a raw request path.
+    /// The shape for a raw request path. Old homeservers call without `/_matrix/app/v1` before the path.
     pub fn of_path(path: &str) -> Shape {
-        if path.starts_with("/_matrix/") { Shape::Matrix } else { Shape::Tmcp }
+        let matrix = ["/_matrix/", "/transactions/", "/users/", "/rooms/"];
+        if matrix.iter().any(|prefix| path.starts_with(prefix)) { Shape::Matrix } else { Shape::Tmcp }
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, ORIGIN, TRANSFER_ENCODING, VARY,
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -39,33 +39,40 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 );
 
 /// Sets the headers that stand on every answer (protocol section 10).
+///
+/// Pingora keeps an upstream's spelling of header names in a second map beside the headers; going through it would cost an
+/// allocation for each of the dozen headers that are set here. Names are case-insensitive, so the spelling is let go.
 pub fn decorate(header: &mut ResponseHeader, facts: &Facts<'_>) -> Result<()> {
+    let blank = ResponseHeader::build_no_case(header.status, None)?;
+    let mut parts: http::response::Parts = std::mem::replace(header, blank).into();
+    // Ours, not that of the connection to the upstream (RFC 9110 section 2.5).
+    parts.version = Version::HTTP_11;
+    set(&mut parts.headers, facts);
+    *header = parts.into();
+    Ok(())
+}
+
+fn set(headers: &mut HeaderMap, facts: &Facts<'_>) {
+    headers.reserve(18);
     for (name, value) in SECURITY {
-        if !(facts.keep_upstream_security && header.headers.contains_key(&name)) {
-            header.insert_header(name, value)?;
+        if !(facts.keep_upstream_security && headers.contains_key(&name)) {
+            headers.insert(name, value);
         }
     }
-    header.insert_header(X_TRACE_ID, facts.trace_id.clone())?;
-    header.insert_header(X_TMCP_VERSION, HeaderValue::from_static(TMCP_VERSION))?;
-    header.insert_header(X_PROTOCOL_OPERATION, HeaderValue::from_static(facts.operation.as_str()))?;
-    let mut failed = Ok(());
+    headers.insert(X_TRACE_ID, facts.trace_id.clone());
+    headers.insert(X_TMCP_VERSION, HeaderValue::from_static(TMCP_VERSION));
+    headers.insert(X_PROTOCOL_OPERATION, HeaderValue::from_static(facts.operation.as_str()));
     if let Some(report) = facts.limit {
-        report.write(&mut |name, value| {
-            if let Err(error) = header.insert_header(name, value) {
-                failed = Err(error);
-            }
-        });
+        report.write(&mut |name, value| drop(headers.insert(name, value)));
     }
-    failed?;
     if let Some(cache) = facts.cache {
-        header.insert_header(X_CACHE, HeaderValue::from_static(cache))?;
+        headers.insert(X_CACHE, HeaderValue::from_static(cache));
     }
     if let Some(origin) = facts.origin {
-        header.insert_header(ALLOW_ORIGIN, origin.clone())?;
-        header.append_header(VARY, HeaderValue::from(ORIGIN))?;
-        header.insert_header(EXPOSE, EXPOSED)?;
+        headers.insert(ALLOW_ORIGIN, origin.clone());
+        headers.append(VARY, HeaderValue::from(ORIGIN));
+        headers.insert(EXPOSE, EXPOSED);
     }
-    Ok(())
 }
 
 /// Writes an answer of the edge's own. A `HEAD` request gets the header alone.

@@ -1,11 +1,11 @@
 //! Bodies of every size and framing: the wallet gets exactly the bytes that were judged, or nothing at all.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::edge::{Setup, TestEdge, eventually, free_port, mark, shared};
-use crate::wire::{Request, Wire};
+use crate::edge::{Setup, Stopwatch, TestEdge, eventually, free_port, mark, shared};
+use crate::wire::Request;
 
 const INITIATE: &str = "/api/v1/wallet/p2p/initiate";
 const KIB: usize = 1 << 10;
@@ -21,7 +21,7 @@ fn transfer(size: usize) -> Vec<u8> {
 }
 
 /// An edge with a row of its own for any kind of body, in front of the sandbox's recorder, over HTTP/1.1 or HTTP/2.
-fn depot() -> &'static TestEdge {
+pub fn depot() -> &'static TestEdge {
     static DEPOT: std::sync::OnceLock<TestEdge> = std::sync::OnceLock::new();
     DEPOT.get_or_init(|| {
         let row = |name: &str| format!("  - {{ path: \"/{name}/v1/*\", methods: [POST, PUT], upstream: {name} }}\n");
@@ -223,7 +223,7 @@ fn expecting_100_continue_gets_one_and_only_when_the_body_is_wanted() {
     ] {
         let request = edge.dress(request.header("expect", "100-continue"));
         let mut wire = edge.wire();
-        let started = Instant::now();
+        let started = Stopwatch::start();
         wire.write(request.head_bytes()).unwrap();
         let answer = wire.answer().unwrap();
         assert_eq!((answer.status, wire.interim.len()), (status, 0), "{}", answer.text());
@@ -379,36 +379,4 @@ fn a_second_factor_stands_in_no_log() {
     }
     let line = edge.access_log().into_iter().find(|line| line.to_string().contains(&traces[0])).unwrap();
     assert!(line.to_string().contains("payment_mfa_verify"), "{line}");
-}
-
-#[test]
-fn slow_bodies_are_given_up_on() {
-    let edge = Setup::default().limits(", body_timeout: 1s").start();
-    let request = edge.dress(Request::post(INITIATE, transfer(KIB)).bearer(&edge.full_token()));
-    let mut wire = Wire::to(edge.address);
-    wire.write(request.head_bytes()).unwrap();
-    wire.write(&request.body_bytes()[..10]).unwrap();
-    let answer = wire.answer().unwrap();
-    assert_eq!(answer.verdict(), (408, "REQUEST_TIMEOUT".into()));
-    assert!(wire.is_closed());
-}
-
-#[test]
-fn buffered_bodies_have_a_budget() {
-    let edge =
-        Setup::default().main("validation_rules: { max_request_size: 1MB }").limits(", buffered_bodies: 1MB").start();
-    // One body that takes most of it and does not come to its end. The 100 tells that its room is taken.
-    let held = Request::post(INITIATE, transfer(900 * KIB)).bearer(&edge.full_token()).header("expect", "100-continue");
-    let held = edge.dress(held);
-    let mut holder = edge.wire();
-    holder.write(held.head_bytes()).unwrap();
-    std::io::Read::read_exact(&mut holder.stream(), &mut [0; 25]).unwrap();
-    let refused = edge.send(Request::post(INITIATE, transfer(500 * KIB)).bearer(&edge.full_token()));
-    assert_eq!(refused.verdict(), (503, "SERVICE_UNAVAILABLE".into()));
-    assert!(refused.number("retry-after") >= 1);
-    // There is room again once the body has been dealt with.
-    holder.write(held.body_bytes()).unwrap();
-    assert_eq!(holder.answer().unwrap().status, 200);
-    let answer = edge.send(Request::post(INITIATE, transfer(500 * KIB)).bearer(&edge.full_token()));
-    assert_eq!(answer.status, 200, "{}", answer.text());
 }

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
-use tmcp_edge::clock::Clock;
+use tmcp_edge::clock::{Clock, Tick};
 use tmcp_edge::config::Secret;
 use tmcp_edge::model::{MiniAppId, Scope, ScopeSet, UserId};
 use tmcp_edge::policy::authn::Generation;
@@ -42,10 +42,9 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Setup {
     main: String,
-    server: String,
     limits: String,
     wallet: String,
-    homeserver: String,
+    appservice: String,
     wallet_address: Option<SocketAddr>,
     upstreams: Vec<(String, String)>,
     admin_api: bool,
@@ -56,13 +55,6 @@ impl Setup {
     pub fn main(mut self, yaml: &str) -> Setup {
         self.main += yaml;
         self.main.push('\n');
-        self
-    }
-
-    /// Keys of `server`, indented by two spaces.
-    pub fn server(mut self, yaml: &str) -> Setup {
-        self.server += yaml;
-        self.server.push('\n');
         self
     }
 
@@ -79,10 +71,9 @@ impl Setup {
         self
     }
 
-    /// Keys of the homeserver's file.
-    pub fn homeserver(mut self, yaml: &str) -> Setup {
-        self.homeserver += yaml;
-        self.homeserver.push('\n');
+    /// Keys of `appservice`, in flow style with a comma before each.
+    pub fn appservice(mut self, yaml: &str) -> Setup {
+        self.appservice += yaml;
         self
     }
 
@@ -113,7 +104,6 @@ impl Setup {
 pub struct TestEdge {
     pub address: SocketAddr,
     pub tls: SocketAddr,
-    pub admin: SocketAddr,
     pub hs_token: String,
     pub client_secret: String,
     pub sandbox: Running,
@@ -132,10 +122,10 @@ pub fn shared() -> &'static TestEdge {
 }
 
 /// A process that ends with its owner, however the owner ends: it is told by its standard input closing.
-struct Guarded(Child);
+pub struct Guarded(Child);
 
 impl Guarded {
-    fn spawn(program: &str, arguments: &[&str], log: &Path) -> Guarded {
+    pub fn spawn(program: &str, arguments: &[&str], log: &Path) -> Guarded {
         let log = fs::File::create(log).unwrap();
         let mut command = Command::new("/bin/sh");
         command
@@ -156,14 +146,36 @@ impl Drop for Guarded {
     }
 }
 
-/// A port that is free now.
+/// An address that nothing listens on now, and that nobody gets who asks the system for any free port: those lie higher.
 pub fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let port = 30_000 + (std::process::id() * 53 + NEXT.fetch_add(1, Ordering::Relaxed)) % 2_700;
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// How long something takes.
+pub struct Stopwatch(Clock, Tick);
+
+impl Stopwatch {
+    pub fn start() -> Stopwatch {
+        let clock = Clock::system();
+        let now = clock.tick();
+        Stopwatch(clock, now)
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.0.tick().since(self.1)
+    }
 }
 
 /// Asks until the answer is yes, and says what was waited for when it stays no.
 pub fn eventually(what: &str, within: Duration, mut check: impl FnMut() -> bool) {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     while !check() {
         assert!(started.elapsed() < within, "waited {within:?} in vain: {what}");
         std::thread::yield_now();
@@ -271,9 +283,8 @@ impl TestEdge {
             place,
             "upstreams/homeserver.yaml",
             &format!(
-                "name: homeserver\naddresses: [\"{}\"]\ntls: false\n{admin_api}{}",
+                "name: homeserver\naddresses: [\"{}\"]\ntls: false\n{admin_api}",
                 sandbox.homeserver.as_ref().unwrap().address(),
-                setup.homeserver
             ),
         );
         for (name, yaml) in &setup.upstreams {
@@ -286,11 +297,11 @@ impl TestEdge {
             &format!(
                 "public_url: {issuer}\nserver_name: {SERVER_NAME}\nserver:\n  listen:\n    - address: {address}\n    - address: {tls}\n      \
                  tls: {{ certificate: edge.crt, key: edge.key }}\n  admin: {{ address: \"{admin}\", tokens_file: admin-tokens }}\n  \
-                 drain: 1s\n  threads: 2\n  trusted_proxies: [127.0.0.0/8]\n  limits: {{ connections: 500{} }}\n{}\
+                 drain: 1s\n  threads: 2\n  trusted_proxies: [127.0.0.0/8]\n  limits: {{ connections: 500{} }}\n\
                  store: {{ kind: embedded, path: store }}\nkeys: {{ master_key_file: master.key }}\n\
-                 appservice: {{ registration: registration.yaml }}\nupstreams: upstreams\nminiapps: {{ file: miniapps.yaml }}\n\
+                 appservice: {{ registration: registration.yaml{} }}\nupstreams: upstreams\nminiapps: {{ file: miniapps.yaml }}\n\
                  log: {{ level: warn, access: access.log }}\n{}",
-                setup.limits, setup.server, setup.main
+                setup.limits, setup.appservice, setup.main
             ),
         );
 
@@ -304,7 +315,6 @@ impl TestEdge {
         let edge = TestEdge {
             address,
             tls,
-            admin,
             hs_token,
             client_secret,
             sandbox,
@@ -315,9 +325,11 @@ impl TestEdge {
             _process: process,
             _runtime: runtime,
         };
-        let started = Instant::now();
+        let started = Stopwatch::start();
         while TcpStream::connect(address).is_err() {
-            assert!(started.elapsed() < START_WITHIN, "the edge does not come up: {}", edge.log());
+            let log = edge.log();
+            let gave_up = log.lines().any(|line| line.starts_with("tmcp-edge: "));
+            assert!(!gave_up && started.elapsed() < START_WITHIN, "the edge does not come up: {log}");
             std::thread::park_timeout(Duration::from_millis(10));
         }
         edge

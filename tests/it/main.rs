@@ -9,11 +9,20 @@
 
 mod arrows;
 mod bodies;
+mod dev;
+mod docs;
 mod edge;
 mod headers;
+mod http2;
+mod json;
 mod life;
+mod limits;
+mod logs;
+mod matrix;
 mod paths;
+mod resolve;
 mod rows;
 mod smuggling;
 mod upstream;
+mod wallet;
 mod wire;

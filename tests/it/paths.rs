@@ -4,7 +4,7 @@ use crate::edge::{mark, shared};
 use crate::wire::Wire;
 
 /// Targets that must not reach the wallet, as bytes.
-const TRICKS: &[&[u8]] = &[
+pub const TRICKS: &[&[u8]] = &[
     b"/api/v1/wallet/../wallet/balance",
     b"/api/v1/wallet/./balance",
     b"/api/v1/wallet/%2e%2e/wallet/balance",
@@ -123,5 +123,43 @@ fn what_is_authorised_is_what_is_forwarded() {
         assert!(matches!(answer.status, 200 | 404), "{sent}: {} {}", answer.status, answer.text());
         let seen: Vec<String> = edge.at_wallet("x-mark", &mark).iter().map(|request| request.path.clone()).collect();
         assert_eq!(seen, [arrives], "{sent}");
+    }
+}
+
+#[test]
+fn rows_of_a_config_have_one_reading_too() {
+    let edge = crate::bodies::depot();
+    let post = |target: &str, mark: &str| {
+        let request = crate::wire::Request::post(target, "{}").bearer(&edge.full_token()).header("x-mark", mark);
+        edge.send(request)
+    };
+    for trick in [
+        "/plain/v1/../../wallet/v1/balance",
+        "/plain/v1/%2e%2e/%2e%2e/wallet/v1/balance",
+        "/plain/v1/..%2f..%2fwallet/v1/balance",
+        "/plain/v1/x%2f..%2f..%2f..%2fwallet",
+        "/plain/v1/..;/x",
+        "/plain/v1/x%5c..%5cy",
+        "/plain/v1/x\\..\\y",
+        "/plain/v1//x",
+        "/plain/v1/x%00",
+        "/plain/v1/x%0d%0aX:y",
+        "/plain/v1/%ff",
+        "/plain/v1/./x",
+        "/plain/v1",
+        "/PLAIN/v1/x",
+    ] {
+        let mark = mark();
+        let answer = post(trick, &mark);
+        assert!(matches!(answer.status, 400 | 404) && !answer.code().is_empty(), "{trick}: {}", answer.text());
+        assert!(edge.at_wallet("x-mark", &mark).is_empty(), "{trick}");
+    }
+    for plain in ["/plain/v1/x", "/plain/v1/x/y/z?q=%2e%2e/..", "/plain/v1/a%20b/%C3%A9", "/plain/v1/x/"] {
+        let mark = mark();
+        post(plain, &mark);
+        let seen = edge.at_wallet("x-mark", &mark);
+        assert_eq!(seen.iter().map(|request| request.path.as_str()).collect::<Vec<_>>(), [plain]);
+        assert!(!seen[0].headers.contains_key("authorization"), "a TEP token is for the wallet alone");
+        assert!(seen[0].headers.contains_key("x-tmcp-user-id"));
     }
 }

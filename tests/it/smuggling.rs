@@ -276,3 +276,27 @@ fn what_cannot_be_parsed_is_not_repeated_in_a_log() {
     assert!(!edge.log().contains(&secret), "{}", edge.log());
     assert!(!edge.access_log_text().contains(&secret));
 }
+
+#[test]
+fn old_and_odd_requests_are_answered_or_refused() {
+    let edge = shared();
+    let send = |start: &str, host: &str| {
+        let attempt = Attempt::new(edge);
+        let mut wire = Wire::to(edge.address);
+        wire.write(format!("{start}\r\n{host}{}\r\n", attempt.admitting())).unwrap();
+        let answer = wire.answer().ok();
+        (answer.map(|answer| answer.status), attempt.arrived().len())
+    };
+    let get = "GET /api/v1/wallet/balance HTTP/1.1";
+    assert_eq!(send(get, "Host: edge.test\r\n"), (Some(200), 1));
+    for host in
+        ["", "Host: a\r\nHost: a\r\n", "Host: a\r\nHost: b\r\n", "Host: a b\r\n", "Host: a/b\r\n", "Host: a@b\r\n"]
+    {
+        assert_eq!(send(get, host), (Some(400), 0), "{host:?}");
+    }
+    assert_eq!(send("GET /api/v1/wallet/balance HTTP/1.0", "Host: edge.test\r\n"), (Some(200), 1));
+    // More headers than any client sends.
+    let many: String = (0..300).map(|at| format!("x{at}: y\r\n")).collect();
+    let (status, arrived) = send(get, &format!("Host: a\r\n{many}"));
+    assert!(matches!(status, Some(400 | 431)) && arrived == 0, "{status:?}");
+}

@@ -16,7 +16,6 @@ pub struct Seen {
     pub start: String,
     /// Header lines in lower-case names, as they came.
     pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
 }
 
 impl Seen {
@@ -31,8 +30,6 @@ pub enum Reply {
     Bytes(Vec<u8>),
     /// These bytes, and the connection ends.
     Last(Vec<u8>),
-    /// Nothing, and the connection stays until the other side gives up.
-    Silence,
 }
 
 /// The upstream. Ends with the process: its threads wait for nobody.
@@ -76,10 +73,6 @@ fn serve(connection: usize, stream: TcpStream, script: &dyn Fn(&Seen) -> Reply, 
         let (bytes, last) = match script(&seen) {
             Reply::Bytes(bytes) => (bytes, false),
             Reply::Last(bytes) => (bytes, true),
-            Reply::Silence => {
-                let _ = reader.read(&mut [0; 1]);
-                return;
-            }
         };
         if reader.get_mut().write_all(&bytes).is_err() || last {
             return;
@@ -100,9 +93,9 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
         let Some((name, value)) = text.split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let seen = Seen { connection: 0, before: 0, start, headers, body: Vec::new() };
+    let seen = Seen { connection: 0, before: 0, start, headers };
     let length = seen.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Seen { body, ..seen })
+    Some(seen)
 }

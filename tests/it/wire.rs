@@ -160,15 +160,6 @@ impl Wire {
         }
         rest
     }
-
-    /// Whether the other side has closed or is about to, having sent nothing more.
-    pub fn is_closed(&mut self) -> bool {
-        self.stream().set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        match self.reader.fill_buf() {
-            Ok(rest) => rest.is_empty(),
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
-    }
 }
 
 /// A request that is well formed unless a test sees to it that it is not.

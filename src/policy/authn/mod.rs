@@ -48,7 +48,7 @@ pub use verifier::{Rules, Verifier, VerifierState};
 use self::bearer::Credential;
 use super::whoami::{MatrixTokens, MatrixUser};
 use crate::config::MiniApp;
-use crate::error::{Code, Refusal};
+use crate::error::{Challenge, Code, Refusal};
 use crate::metrics::{Credential as CredentialKind, CredentialResult, TokenResult};
 use crate::model::rows::Auth;
 use crate::model::{MiniAppId, ScopeSet, UserId};
@@ -210,6 +210,13 @@ impl Authn {
                 .retry_after(60)
                 .inside("no homeserver upstream is configured"));
         };
+        // Not for the homeserver to see: whoever reads its logs could use it.
+        if bearer::looks_like_tep(token) {
+            let refusal =
+                Refusal::new(Code::InvalidToken, "This operation takes a Matrix access token, not a TEP token.")
+                    .challenge(Challenge::BearerInvalid);
+            return self.counted(CredentialKind::Matrix, Err(refusal));
+        }
         // Boxed: asking the homeserver is rare and its future large, and every request carries this one's size.
         let checked = Box::pin(matrix.check(token, now)).await.map(Caller::Matrix);
         self.counted(CredentialKind::Matrix, checked)
