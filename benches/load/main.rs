@@ -77,6 +77,9 @@ struct Throughput {
     /// Tokens of the Zipf scenario
     #[arg(long, default_value_t = 100_000)]
     tokens: usize,
+    /// The edge's memory for verified tokens, such as 256MB, instead of its default
+    #[arg(long)]
+    auth_cache: Option<String>,
     /// What to run: get, zipf, post, latency
     #[arg(long, value_delimiter = ',', default_value = "get,zipf,post,latency")]
     only: Vec<String>,
@@ -190,7 +193,13 @@ fn small(arguments: &Small, which: &str) -> Result<(), String> {
     }
     let found = block_on(async {
         let upstream = start_upstream().await?;
-        let starter = Starter { programs: &programs, tokens: &tokens, upstream, core: cores.map(|cores| cores.proxy) };
+        let starter = Starter {
+            programs: &programs,
+            tokens: &tokens,
+            upstream,
+            core: cores.map(|cores| cores.proxy),
+            auth_cache: None,
+        };
         if which == "soak" { soak::run(&starter).await } else { resources::run(&starter).await }
     })??;
     report::save_json(&arguments.out, &format!("{which}.json"), &found)
@@ -213,7 +222,13 @@ async fn measure(
     available: &[Kind],
 ) -> Result<Report, String> {
     let upstream = start_upstream().await?;
-    let starter = Starter { programs, tokens, upstream, core: cores.map(|cores| cores.proxy) };
+    let starter = Starter {
+        programs,
+        tokens,
+        upstream,
+        core: cores.map(|cores| cores.proxy),
+        auth_cache: arguments.auth_cache.as_deref(),
+    };
     let mut usable = Vec::new();
     for kind in available {
         // What the edge is compared with may be set up or built in a way of its own; the rest is measured all the same.

@@ -86,6 +86,8 @@ pub struct Starter<'a> {
     pub upstream: u16,
     /// The core to run on.
     pub core: Option<usize>,
+    /// Memory for verified tokens, such as `256MB`; the edge's default when `None`.
+    pub auth_cache: Option<&'a str>,
 }
 
 impl Starter<'_> {
@@ -122,7 +124,8 @@ impl Starter<'_> {
         let installed = |name: &str| find(name).ok_or_else(|| format!("{name} is not installed"));
         Ok(match kind {
             Kind::Edge => {
-                let setup = EdgeSetup { port, admin, upstream: self.upstream, ..EdgeSetup::default() };
+                let auth_cache = self.auth_cache.map(str::to_owned);
+                let setup = EdgeSetup { port, admin, upstream: self.upstream, auth_cache, ..EdgeSetup::default() };
                 let config = setup.write(at, self.tokens)?;
                 (self.programs.edge.clone(), vec!["run".into(), "--config".into(), config.display().to_string()])
             }
@@ -161,6 +164,8 @@ pub struct EdgeSetup {
     pub upgradable: bool,
     /// Routes laid over the built-in ones.
     pub routes: usize,
+    /// Memory for verified tokens; `None`: the default.
+    pub auth_cache: Option<String>,
 }
 
 impl EdgeSetup {
@@ -222,6 +227,9 @@ miniapps: {{ file: miniapps.yaml }}
 log: {{ level: warn, access: access.log }}
 "
         );
+        if let Some(size) = &self.auth_cache {
+            text.push_str(&format!("cache: {{ auth_cache: {{ max_size: {size} }} }}\n"));
+        }
         if self.routes > 0 {
             text.push_str("tmcp_endpoints:\n");
         }

@@ -75,7 +75,7 @@ fn head(method: &str, host: &str, path: &str, token: &str) -> String {
 /// A transfer's JSON, about 1 KB of it, most of that in the note.
 pub fn transfer_body(with_tag: bool) -> String {
     let sentence = "Dinner on Friday, your half of it; the taxi is on me. If 3 < 4, all is well, and thank you again! ";
-    let mut note = sentence.repeat(8);
+    let mut note = sentence.repeat(8).trim_end().to_owned();
     if with_tag {
         note.push_str("<b>See you</b>");
     }

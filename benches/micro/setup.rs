@@ -128,8 +128,8 @@ impl Exchange for Request {
 
 /// A transfer's JSON, about 1 KB.
 pub fn transfer(with_tag: bool) -> Vec<u8> {
-    let mut note =
-        "Dinner on Friday, your half of it; the taxi is on me. If 3 < 4, all is well, thank you again! ".repeat(8);
+    let sentence = "Dinner on Friday, your half of it; the taxi is on me. If 3 < 4, all is well, thank you again! ";
+    let mut note = sentence.repeat(8).trim_end().to_owned();
     if with_tag {
         note.push_str("<b>See you</b>");
     }

@@ -84,7 +84,11 @@ pub(super) fn start(
                 started.runtime.spawn(look_after(edge.clone()));
                 serve_admin(&started, edge.clone(), cache)?;
                 let addresses: Vec<String> = started.addresses.iter().map(ToString::to_string).collect();
-                log::info!("serving on {}, admin on {}", addresses.join(", "), edge.snapshot().config.server.admin.address);
+                log::info!(
+                    "serving on {}, admin on {}",
+                    addresses.join(", "),
+                    edge.snapshot().config.server.admin.address
+                );
                 ready(&started)
             }
         }),

@@ -47,18 +47,16 @@ pub fn check(session: &ServerSession, max_header: usize) -> Result<(), Refusal> 
 
 /// Looks at the bytes as they came: Pingora has already taken one of two conflicting headers out of the parsed form.
 fn framing_h1(raw: &[u8], chunked: bool) -> Result<(), Refusal> {
+    let ends_well = |at: usize| at.checked_sub(1).and_then(|before| raw.get(before)) == Some(&b'\r');
+    if !memchr::memchr_iter(b'\n', raw).all(ends_well) {
+        return Err(refuse("Header lines have to end with CR LF."));
+    }
+    if !chunked {
+        return Ok(());
+    }
     let mut lengths = 0;
     let mut encodings = 0;
-    for line in raw.split(|byte| *byte == b'\n') {
-        let Some(line) = line.strip_suffix(b"\r") else {
-            if line.is_empty() {
-                continue;
-            }
-            return Err(refuse("Header lines have to end with CR LF."));
-        };
-        if !chunked {
-            continue;
-        }
+    for line in raw.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)) {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
         let value = line.get(name.len() + 1..).unwrap_or_default().trim_ascii();
         if name.eq_ignore_ascii_case(b"content-length") {

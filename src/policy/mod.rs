@@ -37,7 +37,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Tick};
 use crate::error::{Code, Refusal};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::model::Operation;
@@ -171,7 +171,7 @@ impl Policy {
         // A batch costs as many calls as it holds; how many that is only its body can tell, so it is read first.
         let batch = route.operation == Operation::WalletResolveBatch;
         if !batch {
-            self.limit(client, trail, 1).await?;
+            self.limit(client, trail, 1, (now, unix)).await?;
         }
 
         let head = request.head();
@@ -182,7 +182,9 @@ impl Policy {
             BodyPlan::Read(reading) => Some(Box::pin(self.judge_body(request, &route, &reading)).await?),
         };
         if batch {
-            self.limit(client, trail, body.as_deref().map_or(1, batch_size)).await?;
+            // Reading it took its time.
+            let moment = (self.clock.tick(), self.clock.unix_secs());
+            self.limit(client, trail, body.as_deref().map_or(1, batch_size), moment).await?;
         }
         Ok(Permit { route, body })
     }
@@ -222,7 +224,13 @@ impl Policy {
     }
 
     /// Takes what every limit of the route asks for, or nothing (protocol section 8).
-    async fn limit(&self, client: IpAddr, trail: &mut Trail, cost: u32) -> Result<(), Refusal> {
+    async fn limit(
+        &self,
+        client: IpAddr,
+        trail: &mut Trail,
+        cost: u32,
+        (now, unix): (Tick, u64),
+    ) -> Result<(), Refusal> {
         let Some((_, index)) = trail.route else { return Ok(()) };
         let limits = self.limits.get(index).map(SmallVec::as_slice).unwrap_or_default();
         let claims: SmallVec<[Claim; 2]> = limits
@@ -233,7 +241,7 @@ impl Policy {
                 Claim { policy, key, cost }
             })
             .collect();
-        let decision = self.limiter.take(self.clock.tick(), self.clock.unix_secs(), &claims).await;
+        let decision = self.limiter.take(now, unix, &claims).await;
         count::limits(limits, &decision);
         match decision {
             Decision::Unlimited => Ok(()),

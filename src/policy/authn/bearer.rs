@@ -59,7 +59,13 @@ fn malformed(what: &'static str) -> Refusal {
 /// `token68` of RFC 9110 section 11.2.
 fn is_token68(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+    // Every request's token passes here, nearly always a good one: looking at all of it without leaving early lets the
+    // compiler look at many bytes at once.
+    !body.is_empty() && body.bytes().fold(true, |good, byte| good & is_token68_byte(byte))
+}
+
+const fn is_token68_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
 }
 
 /// Whether a bearer token is meant as a TEP token: it bears the prefix, or has a JWT's three parts. Matrix access

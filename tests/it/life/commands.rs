@@ -78,7 +78,7 @@ async fn keys_are_made_changed_and_withdrawn_while_the_edge_runs() {
     eventually("its tokens are refused", || status(&edge, &old_token), |status| *status == 401).await;
     println!("a revoked key's tokens were refused after {} ms", revoked.elapsed().as_millis());
     assert_eq!(status(&edge, &new_token).await, 200);
-    assert_eq!(published(&edge).await, [new.clone()]);
+    assert_eq!(published(&edge).await, std::slice::from_ref(&new));
     assert_eq!(state(&good(setup.command(&["keys", "list"])), &old), "revoked");
 
     // The one that signs: another takes its place, and no token is left.
@@ -205,7 +205,7 @@ async fn routes_and_registration_are_printed_without_secrets() {
 async fn dev_prints_what_works_and_its_folder_serves_the_other_commands() {
     let folder = tempfile::tempdir().unwrap();
     let (listen, admin) = (free_address().to_string(), free_address().to_string());
-    let mut dev = std::process::Command::new(super::process::BINARY)
+    let mut dev = std::process::Command::new(super::process::binary())
         .args(["dev", "--listen", &listen, "--admin", &admin, "--state"])
         .arg(folder.path())
         .stdout(fs::File::create(folder.path().join("out")).unwrap())
@@ -228,7 +228,12 @@ async fn dev_prints_what_works_and_its_folder_serves_the_other_commands() {
     assert!(answer.json::<Value>().await.unwrap()["balance"]["available"].is_number());
     let on_it = |arguments: &[&str]| {
         let config = folder.path().join("edge.yaml");
-        std::process::Command::new(super::process::BINARY).args(arguments).arg("--config").arg(config).output().unwrap()
+        std::process::Command::new(super::process::binary())
+            .args(arguments)
+            .arg("--config")
+            .arg(config)
+            .output()
+            .unwrap()
     };
     good(on_it(&["check"]));
     let minted = good(on_it(&["token", "--user", ALICE, "--app", APP, "--scope", "wallet:balance"]));

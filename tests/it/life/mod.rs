@@ -13,6 +13,7 @@ mod upstream;
 mod commands;
 mod doors;
 mod drain;
+mod measured;
 mod proxies;
 mod reload;
 mod tls;

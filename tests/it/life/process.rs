@@ -17,7 +17,11 @@ use tmcp_edge::model::{MiniAppId, Scope, UserId};
 use tmcp_edge::policy::authn::Generation;
 use tmcp_edge::policy::keyring::{Keyring, TokenRequest, issuer_of};
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_tmcp-edge");
+/// The binary that cargo has built, or the one that the environment names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("TMCP_EDGE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tmcp-edge").into()).into()
+}
+
 pub const APP: &str = "ma_shop_001";
 pub const ALICE: &str = "@alice:tween.example";
 pub const BOB: &str = "@bob:tween.example";
@@ -180,7 +184,7 @@ impl Setup {
     pub fn spawn(&self, more: &[&str]) -> Edge {
         static NUMBER: AtomicU16 = AtomicU16::new(0);
         let log = self.folder().join(format!("process-{}.log", NUMBER.fetch_add(1, Ordering::Relaxed)));
-        let child = Command::new(BINARY)
+        let child = Command::new(binary())
             .arg("run")
             .arg("--config")
             .arg(self.file())
@@ -196,7 +200,7 @@ impl Setup {
 
     /// Runs another command on the config to its end.
     pub fn command(&self, arguments: &[&str]) -> Output {
-        Command::new(BINARY).args(arguments).arg("--config").arg(self.file()).output().unwrap()
+        Command::new(binary()).args(arguments).arg("--config").arg(self.file()).output().unwrap()
     }
 }
 
@@ -270,6 +274,13 @@ impl Edge {
 
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Memory that is in RAM, in MB of 10^6 bytes.
+    pub fn rss(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e6
     }
 
     /// Waits for the process's own end.

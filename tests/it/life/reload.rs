@@ -47,7 +47,6 @@ async fn a_broken_config_changes_nothing_and_is_told_of() {
     let token = setup.token(ALICE);
     let good = setup.edge.clone();
     let mut connection = Connection::open(edge.address).await;
-    let mut refused = 0;
     let mut broken = Vec::new();
     setup.edge["rate_limits"]["default"]["requests_per_minute"] = json!("many");
     setup.edge["server"]["limits"]["in_flight_per_ip"] = json!(0);
@@ -66,12 +65,11 @@ async fn a_broken_config_changes_nothing_and_is_told_of() {
         json!({"name": "other", "addresses": ["127.0.0.1:1"], "tls": {"server_name": "a.test", "ca": "../not-a-ca.pem"}}),
     );
     broken.push((setup.edge.clone(), ["upstream other", "not-a-ca.pem"]));
-    for (config, told) in broken {
+    for (before, (config, told)) in broken.into_iter().enumerate() {
         setup.edge = config;
         setup.write();
         edge.signal(Signal::HUP);
-        refused += 1;
-        until("the reload was refused", || edge.logged("reload failed") == refused).await;
+        until("the reload was refused", || edge.logged("reload failed") == before + 1).await;
         let log = edge.log();
         assert!(told.iter().all(|told| log.contains(told)), "{log}");
         // Twice, on a connection that stands and on a new one.

@@ -268,6 +268,8 @@ async fn http2_to_upstreams_carries_many_streams_and_bodies() {
     towards(&mut setup, &authority, &partner, true);
     let edge = setup.start().await;
     let token = setup.token(ALICE);
+    let mut first = Connection::open(edge.address).await;
+    assert_eq!(first.ask(&get("/partner/v1/a", &token)).await.unwrap().status, 200);
     let mut connections = Vec::new();
     for _ in 0..20 {
         let mut connection = Connection::open(edge.address).await;
@@ -275,6 +277,7 @@ async fn http2_to_upstreams_carries_many_streams_and_bodies() {
         connections.push(connection);
     }
     until("all of them are under way at once", || partner.waiting() == 20).await;
+    assert_eq!(edge.metric(r#"upstream_connections_total{from="new",upstream="partner"}"#).await, 1.0);
     partner.open_gate();
     for connection in &mut connections {
         assert_eq!(connection.answer().await.unwrap().status, 200);

@@ -12,7 +12,7 @@ use super::upstream::Upstream;
 const BALANCE: &str = "/api/v1/wallet/balance";
 
 /// Starts a successor of `old` and sees it take over.
-async fn upgrade(setup: &Setup, old: &Edge) -> Edge {
+pub async fn upgrade(setup: &Setup, old: &Edge) -> Edge {
     let mut new = setup.spawn(&["--upgrade"]);
     let socket = setup.folder().join("upgrade.sock");
     until("the successor waits", || {
