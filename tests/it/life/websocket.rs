@@ -121,6 +121,7 @@ async fn the_homeservers_own_rows_carry_websockets_too() {
     setup.upstreams.get_mut("homeserver").unwrap()["forward_client_api"] = json!(true);
     let edge = setup.start().await;
     let mut socket = open(&edge, "/_matrix/client/unstable/socket", Some("syt_of_a_test")).await.unwrap();
+    until("the homeserver has switched, too", || homeserver.upgrades() == 1).await;
     echoes(&mut socket, Message::text("hello")).await;
     assert_eq!(homeserver.seen()[0].headers["authorization"], "Bearer syt_of_a_test");
     let mut plain = Connection::open(edge.address).await;
