@@ -108,7 +108,9 @@ fn a_huge_or_broken_error_is_one_of_the_upstream() {
                 b"HTTP/1.1 302 Found\r\nlocation: http://10.0.0.7/login\r\ncontent-length: 0\r\n\r\n".to_vec(),
             ),
             "switch" => Reply::Last(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\nhello".to_vec()),
-            "lengths" => Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 5\r\n\r\n{}xyz".to_vec()),
+            "lengths" => {
+                Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 5\r\n\r\n{}xyz".to_vec())
+            }
             "length" => Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\n{}".to_vec()),
             "split" => Reply::Last(b"HTTP/1.1 200 OK\r\nx: a\rX-Evil: b\r\ncontent-length: 2\r\n\r\n{}".to_vec()),
             "heads" => Reply::Last(
@@ -310,5 +312,29 @@ fn amounts_reach_the_wallet_as_they_were_written() {
             edge.send(Request::post(INITIATE, body.clone()).bearer(&edge.full_token()).header("x-mark", &mark));
         assert_eq!(answer.status, 200, "{amount}: {}", answer.text());
         assert_eq!(edge.at_wallet("x-mark", &mark)[0].body, body);
+    }
+}
+
+#[test]
+fn a_switch_of_protocols_holds_from_its_first_byte() {
+    let upstream = Scripted::start(|seen| {
+        let switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nwelcome";
+        Reply::Bytes(if seen.before == 0 { switch.to_vec() } else { b"echo".to_vec() })
+    });
+    let edge = Setup::default()
+        .upstream("socket", &format!("addresses: [\"{}\"]\ntls: false\n", upstream.address))
+        .main("tmcp_endpoints:\n  - { path: \"/socket/v1/*\", methods: [GET], upstream: socket }")
+        .start();
+    for round in 0..100 {
+        let request = Request::get("/socket/v1/x")
+            .bearer(&edge.full_token())
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket");
+        let mut wire = edge.wire();
+        wire.write(edge.dress(request).head_bytes()).unwrap();
+        assert_eq!(wire.answer().unwrap().status, 101);
+        wire.write("whatever the new protocol says\r\n\r\n").unwrap();
+        let heard = wire.take("welcomeecho".len());
+        assert_eq!(heard.ok().as_deref(), Some(&b"welcomeecho"[..]), "round {round}");
     }
 }
