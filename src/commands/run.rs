@@ -120,7 +120,7 @@ fn response_cache(config: &Config, clock: &Clock) -> ResponseCache {
     ResponseCache::new(config.cache.response, config.cache.vary_by.clone(), clock.clone())
 }
 
-/// Serves the admin address until nothing more is accepted.
+/// Serves the admin address from when requests are served until nothing more is accepted.
 fn serve_admin(started: &Started, edge: Arc<Edge>, cache: Arc<ArcSwap<ResponseCache>>) -> Result<(), String> {
     let (clock, metrics) = (edge.live().clock.clone(), edge.live().metrics.clone());
     metrics.reloaded(Reload::Ok, 1, clock.unix_secs());
@@ -137,7 +137,8 @@ fn serve_admin(started: &Started, edge: Arc<Edge>, cache: Arc<ArcSwap<ResponseCa
     let admin = Admin::new(Arc::new(control), exporter, metrics, clock);
     let listener = started.admin.try_clone().map_err(|error| format!("server.admin: {error}"))?;
     started.runtime.spawn(async move {
-        let mut closing = server.lifecycle.closing();
+        let (mut serving, mut closing) = (server.lifecycle.serving(), server.lifecycle.closing());
+        let _ = serving.wait_for(|serving| *serving).await;
         let stop = async move {
             // The sender lives as long as the process does.
             let _ = closing.wait_for(|closing| *closing).await;

@@ -124,6 +124,7 @@ impl Control {
                 }
                 Order::HandOver => {
                     if self.hand_over().await {
+                        self.lifecycle.hand_over();
                         break Duration::ZERO;
                     }
                 }

@@ -4,7 +4,7 @@
 //! the accept loops. It only ever moves forward.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use pingora::server::ShutdownWatch;
 use tokio::sync::watch;
@@ -27,6 +27,8 @@ pub enum Phase {
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     phase: Arc<AtomicU8>,
+    handed_over: Arc<AtomicBool>,
+    serving: Arc<watch::Sender<bool>>,
     draining: Arc<watch::Sender<bool>>,
     closing: Arc<watch::Sender<bool>>,
 }
@@ -42,6 +44,8 @@ impl Lifecycle {
     pub fn new() -> Self {
         Lifecycle {
             phase: Arc::new(AtomicU8::new(Phase::Starting as u8)),
+            handed_over: Arc::new(AtomicBool::new(false)),
+            serving: Arc::new(watch::Sender::new(false)),
             draining: Arc::new(watch::Sender::new(false)),
             closing: Arc::new(watch::Sender::new(false)),
         }
@@ -57,9 +61,21 @@ impl Lifecycle {
         }
     }
 
-    /// Whether a load balancer should send requests here: what `/readyz` says.
+    /// Whether a load balancer should send requests here: what `/readyz` says. After a hand-over the address is served
+    /// on, by the successor, so whoever still asks this process must not be sent elsewhere.
     pub fn is_ready(&self) -> bool {
-        self.phase() == Phase::Serving
+        self.phase() == Phase::Serving || self.handed_over.load(Ordering::Acquire)
+    }
+
+    /// Turns true when requests are served; whoever listens on an address of its own (admin) waits for it, as until
+    /// then a predecessor may be the one that answers there.
+    pub fn serving(&self) -> ShutdownWatch {
+        self.serving.subscribe()
+    }
+
+    /// Notes that a successor serves on.
+    pub(super) fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
     }
 
     /// Whether the process is on its way out. Answers then end their connection; the server sees to that.
@@ -80,6 +96,9 @@ impl Lifecycle {
     /// Moves on to `phase`; moving back does nothing.
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        if phase >= Phase::Serving {
+            self.serving.send_replace(true);
+        }
         if phase >= Phase::Draining {
             self.draining.send_replace(true);
         }
@@ -102,7 +121,9 @@ mod tests {
     async fn moves_forward_only_and_tells_those_who_wait() {
         let life = Lifecycle::new();
         assert!(!life.is_ready());
+        let served = tokio::spawn(turned_true(life.serving()));
         life.enter(Phase::Serving);
+        served.await.unwrap();
         assert!(life.is_ready());
         let waiting = tokio::spawn(turned_true(life.draining()));
         life.enter(Phase::Draining);
@@ -112,5 +133,8 @@ mod tests {
         assert!(life.is_draining() && !*life.closing().borrow());
         life.enter(Phase::Closing);
         turned_true(life.closing()).await;
+        assert!(!life.is_ready());
+        life.hand_over();
+        assert!(life.is_ready());
     }
 }
