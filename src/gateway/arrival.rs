@@ -10,6 +10,7 @@ use super::body_swap::{self, WayBack};
 use super::cached::Cached;
 use super::exchange::SessionExchange;
 use super::{Gateway, Passage, client_addr, cors, strict};
+use crate::context::Progress;
 use crate::error::{Code, Refusal};
 use crate::metrics::Held;
 use crate::operations;
@@ -123,6 +124,10 @@ impl Gateway {
                     passage.way_back = Some(replay(session, body)?);
                 }
                 self.prepare(session, &mut passage.context, &permit)?;
+                if matches!(&passage.context.progress, Progress::Forwarding(way) if way.upgrade) {
+                    let way_back = passage.way_back.get_or_insert_default();
+                    body_swap::await_switch(session, way_back);
+                }
                 Ok(Next::Forward)
             }
         }

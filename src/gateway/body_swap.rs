@@ -52,6 +52,8 @@ enum RequestBody {
     Streamed,
     /// Was read before; `served` once it has been handed out.
     Replayed { body: Bytes, served: bool },
+    /// There is none, but once the protocol has been switched the client's bytes are passed on.
+    Switching,
 }
 
 struct Hold {
@@ -70,6 +72,12 @@ pub struct WayBack(Arc<Mutex<Option<Box<ServerSession>>>>);
 /// and `Transfer-Encoding` out.
 pub fn serve_body(session: &mut Session, way_back: &WayBack, body: Bytes) {
     swap(session, way_back, RequestBody::Replayed { body, served: false }, None);
+}
+
+/// Keeps the request's end back until the protocol is switched. Pingora sends it on at once, and takes it for the end of the
+/// new protocol when the upstream's 101 has been read before it: then the connection breaks as soon as it is made.
+pub fn await_switch(session: &mut Session, way_back: &WayBack) {
+    swap(session, way_back, RequestBody::Switching, None);
 }
 
 /// Holds the answer that is about to be written back until it is whole, at most `cap` bytes of body, then writes what
@@ -153,7 +161,7 @@ impl Custom for Overlay {
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
         match &mut self.request {
-            RequestBody::Streamed => self.inner.read_request_body().await,
+            RequestBody::Streamed | RequestBody::Switching => self.inner.read_request_body().await,
             RequestBody::Replayed { body, served } if !*served && !body.is_empty() => {
                 *served = true;
                 Ok(Some(body.clone()))
@@ -164,7 +172,7 @@ impl Custom for Overlay {
 
     async fn drain_request_body(&mut self) -> Result<()> {
         match &mut self.request {
-            RequestBody::Streamed => self.inner.drain_request_body().await,
+            RequestBody::Streamed | RequestBody::Switching => self.inner.drain_request_body().await,
             RequestBody::Replayed { served, .. } => {
                 *served = true;
                 Ok(())
@@ -239,6 +247,11 @@ impl Custom for Overlay {
     fn is_body_done(&mut self) -> bool {
         match &self.request {
             RequestBody::Streamed => self.inner.is_body_done(),
+            // An answer that is no switch ends the waiting for one.
+            RequestBody::Switching if !self.inner.was_upgraded() => {
+                self.inner.response_written().is_some_and(|head| !head.status.is_informational())
+            }
+            RequestBody::Switching => self.inner.is_body_done(),
             RequestBody::Replayed { body, served } => *served || body.is_empty(),
         }
     }
@@ -250,6 +263,7 @@ impl Custom for Overlay {
     fn is_body_empty(&mut self) -> bool {
         match &self.request {
             RequestBody::Streamed => self.inner.is_body_empty(),
+            RequestBody::Switching => false,
             RequestBody::Replayed { body, .. } => body.is_empty(),
         }
     }
@@ -257,6 +271,9 @@ impl Custom for Overlay {
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         if matches!(self.request, RequestBody::Streamed) {
             self.inner.read_body_or_idle(no_body_expected).await
+        } else if matches!(self.request, RequestBody::Switching) {
+            let idle = no_body_expected || !self.inner.was_upgraded();
+            self.inner.read_body_or_idle(idle).await
         } else if no_body_expected || self.is_body_done() {
             self.inner.read_body_or_idle(true).await
         } else {
@@ -305,8 +322,17 @@ impl Custom for Overlay {
     fn get_retry_buffer(&self) -> Option<Bytes> {
         match &self.request {
             RequestBody::Streamed => self.inner.get_retry_buffer(),
+            RequestBody::Switching => None,
             RequestBody::Replayed { body, served } => served.then(|| body.clone()),
         }
+    }
+
+    fn is_upgrade_req(&self) -> bool {
+        !matches!(self.request, RequestBody::Replayed { .. }) && self.inner.is_upgrade_req()
+    }
+
+    fn was_upgraded(&self) -> bool {
+        self.inner.was_upgraded()
     }
 
     async fn finish_custom(&mut self) -> Result<()> {

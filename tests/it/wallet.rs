@@ -314,3 +314,27 @@ fn amounts_reach_the_wallet_as_they_were_written() {
         assert_eq!(edge.at_wallet("x-mark", &mark)[0].body, body);
     }
 }
+
+#[test]
+fn a_switch_of_protocols_holds_from_its_first_byte() {
+    let upstream = Scripted::start(|seen| {
+        let switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nwelcome";
+        Reply::Bytes(if seen.before == 0 { switch.to_vec() } else { b"echo".to_vec() })
+    });
+    let edge = Setup::default()
+        .upstream("socket", &format!("addresses: [\"{}\"]\ntls: false\n", upstream.address))
+        .main("tmcp_endpoints:\n  - { path: \"/socket/v1/*\", methods: [GET], upstream: socket }")
+        .start();
+    for round in 0..100 {
+        let request = Request::get("/socket/v1/x")
+            .bearer(&edge.full_token())
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket");
+        let mut wire = edge.wire();
+        wire.write(edge.dress(request).head_bytes()).unwrap();
+        assert_eq!(wire.answer().unwrap().status, 101);
+        wire.write("whatever the new protocol says\r\n\r\n").unwrap();
+        let heard = wire.take("welcomeecho".len());
+        assert_eq!(heard.ok().as_deref(), Some(&b"welcomeecho"[..]), "round {round}");
+    }
+}

@@ -151,6 +151,12 @@ impl Wire {
         Ok(body)
     }
 
+    /// The next bytes, as they are.
+    pub fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.reader.read_exact(&mut bytes).map(|()| bytes)
+    }
+
     /// Everything until the other side closes; a reset ends it as well.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
