@@ -108,7 +108,9 @@ fn a_huge_or_broken_error_is_one_of_the_upstream() {
                 b"HTTP/1.1 302 Found\r\nlocation: http://10.0.0.7/login\r\ncontent-length: 0\r\n\r\n".to_vec(),
             ),
             "switch" => Reply::Last(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\nhello".to_vec()),
-            "lengths" => Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 5\r\n\r\n{}xyz".to_vec()),
+            "lengths" => {
+                Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 5\r\n\r\n{}xyz".to_vec())
+            }
             "length" => Reply::Last(b"HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\n{}".to_vec()),
             "split" => Reply::Last(b"HTTP/1.1 200 OK\r\nx: a\rX-Evil: b\r\ncontent-length: 2\r\n\r\n{}".to_vec()),
             "heads" => Reply::Last(
