@@ -18,7 +18,7 @@ async fn sigterm_turns_readiness_and_lets_requests_finish() {
     let mut edge = setup.start().await;
     let token = setup.token(ALICE);
     let ready = async || reqwest::get(edge.admin_url("/readyz")).await.map(|answer| answer.status().as_u16());
-    assert_eq!(ready().await.unwrap(), 200);
+    eventually("readiness says yes", async || ready().await.ok(), |status| *status == Some(200)).await;
     let mut held = Connection::open(edge.address).await;
     held.send(get("/partner/v1/held", &token)).await.unwrap();
     until("the request is under way", || partner.waiting() == 1).await;

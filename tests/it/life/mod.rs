@@ -13,7 +13,6 @@ mod upstream;
 mod commands;
 mod doors;
 mod drain;
-mod measured;
 mod proxies;
 mod reload;
 mod tls;

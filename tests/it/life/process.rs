@@ -276,13 +276,6 @@ impl Edge {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Memory that is in RAM, in MB of 10^6 bytes.
-    pub fn rss(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e6
-    }
-
     /// Waits for the process's own end.
     pub async fn ended(&mut self) -> ExitStatus {
         let mut status = None;
