@@ -1,7 +1,7 @@
 //! The admin listener, bounded: so many connections, none idle for ever. A scraper that hangs, or somebody who opens
 //! connections and says nothing, must not use up the descriptors that clients need.
 
-use std::future::Future;
+use std::future::{self, Future};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,15 +22,16 @@ const CONNECTIONS: usize = 64;
 /// A connection on which nothing moves for this long is closed. Longer than scrapers usually pause.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// A TCP listener with those bounds.
+/// A TCP listener with those bounds, which accepts until it is closed.
 pub(super) struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    closed: BoxFuture<'static, ()>,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Bounded { listener, places: Arc::new(Semaphore::new(CONNECTIONS)) }
+    pub(super) fn new(listener: TcpListener, closed: impl Future<Output = ()> + Send + 'static) -> Self {
+        Bounded { listener, places: Arc::new(Semaphore::new(CONNECTIONS)), closed: Box::pin(closed) }
     }
 }
 
@@ -40,7 +42,11 @@ impl Listener for Bounded {
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         // The semaphore is never closed; without a place the connection would be accepted all the same.
         let place = self.places.clone().acquire_owned().await.ok();
-        let (stream, peer) = Listener::accept(&mut self.listener).await;
+        let (stream, peer) = tokio::select! {
+            biased;
+            () = &mut self.closed => return future::pending().await,
+            accepted = Listener::accept(&mut self.listener) => accepted,
+        };
         let idle = Box::pin(sleep_until(Instant::now() + IDLE));
         (Connection { stream, idle, _place: place }, peer)
     }
@@ -110,7 +116,7 @@ mod tests {
     async fn a_silent_connection_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut connection, _) = Bounded::new(listener).accept().await;
+        let (mut connection, _) = Bounded::new(listener, future::pending()).accept().await;
         client.write_all(b"x").await.unwrap();
         let started = Instant::now();
         assert_eq!(connection.read_u8().await.unwrap(), b'x');
@@ -122,7 +128,7 @@ mod tests {
     async fn a_place_is_free_again_when_its_connection_ends() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut bounded = Bounded::new(listener);
+        let mut bounded = Bounded::new(listener, future::pending());
         let mut held = Vec::new();
         for _ in 0..CONNECTIONS {
             held.push((TcpStream::connect(address).await.unwrap(), bounded.accept().await.0));

@@ -18,11 +18,13 @@ mod page;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
+use futures::FutureExt;
 use tokio::net::TcpListener;
 
 use crate::clock::Clock;
@@ -35,6 +37,9 @@ pub use control::{AddressStatus, BreakerStatus, CacheUsage, Control, LastReload,
 
 /// Largest request body, bytes.
 const BODY: usize = 16 * 1024;
+
+/// How long a connection may take to its first request once nothing more is accepted.
+const LAST_REQUESTS: Duration = Duration::from_millis(300);
 
 /// What the admin address serves from. Cloning shares it.
 #[derive(Clone)]
@@ -58,10 +63,19 @@ impl Admin {
         Admin { inner: Arc::new(Inner { control, exporter, metrics, clock, page_policy }) }
     }
 
-    /// Serves on `listener` until `stop` is over, then lets requests under way end.
+    /// Serves on `listener` until `stop` is over, then lets requests under way end, those included that are still to
+    /// come on a connection that has just been accepted.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let service = self.router().into_make_service_with_connect_info::<Peer>();
-        axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stop).await
+        let stop = stop.shared();
+        let end = {
+            let stop = stop.clone();
+            async {
+                stop.await;
+                tokio::time::sleep(LAST_REQUESTS).await;
+            }
+        };
+        axum::serve(Bounded::new(listener, stop), service).with_graceful_shutdown(end).await
     }
 
     fn router(self) -> Router {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 
 use super::control::{self, EdgeControl};
 use super::{load, start_logging};
@@ -70,9 +72,11 @@ pub(super) fn start(
     let gateway = Gateway::new(edge.clone(), telemetry, cache.clone());
 
     let server: Arc<OnceLock<Handle>> = Arc::default();
+    let admin: Arc<Mutex<Option<JoinHandle<()>>>> = Arc::default();
     let hooks = Hooks {
         started: Box::new({
             let (edge, server, cache) = (edge.clone(), server.clone(), cache.clone());
+            let admin = admin.clone();
             move |started: Started| {
                 let _ = server.set(started.handle.clone());
                 if let Some(collector) = &edge.snapshot().config.otlp {
@@ -82,7 +86,7 @@ pub(super) fn start(
                 }
                 edge.snapshot().upstreams.start(&started.runtime);
                 started.runtime.spawn(look_after(edge.clone()));
-                serve_admin(&started, edge.clone(), cache)?;
+                *admin.lock() = Some(serve_admin(&started, edge.clone(), cache)?);
                 let addresses: Vec<String> = started.addresses.iter().map(ToString::to_string).collect();
                 log::info!(
                     "serving on {}, admin on {}",
@@ -99,6 +103,13 @@ pub(super) fn start(
         }),
         stopping: Box::new(move || {
             async move {
+                // A successor answers on the admin address now; what came to us before is ours to answer.
+                let admin = admin.lock().take().filter(|_| lifecycle.is_ready());
+                if let Some(admin) = admin
+                    && let Err(error) = admin.await
+                {
+                    log::warn!("server.admin: {error}");
+                }
                 let flushed = tokio::task::spawn_blocking(move || log.shutdown(FLUSH_WITHIN)).await;
                 if !matches!(flushed, Ok(true)) {
                     log::warn!("the last access-log lines could not be written");
@@ -121,7 +132,11 @@ fn response_cache(config: &Config, clock: &Clock) -> ResponseCache {
 }
 
 /// Serves the admin address from when requests are served until nothing more is accepted.
-fn serve_admin(started: &Started, edge: Arc<Edge>, cache: Arc<ArcSwap<ResponseCache>>) -> Result<(), String> {
+fn serve_admin(
+    started: &Started,
+    edge: Arc<Edge>,
+    cache: Arc<ArcSwap<ResponseCache>>,
+) -> Result<JoinHandle<()>, String> {
     let (clock, metrics) = (edge.live().clock.clone(), edge.live().metrics.clone());
     metrics.reloaded(Reload::Ok, 1, clock.unix_secs());
     let server = started.handle.clone();
@@ -136,7 +151,7 @@ fn serve_admin(started: &Started, edge: Arc<Edge>, cache: Arc<ArcSwap<ResponseCa
     };
     let admin = Admin::new(Arc::new(control), exporter, metrics, clock);
     let listener = started.admin.try_clone().map_err(|error| format!("server.admin: {error}"))?;
-    started.runtime.spawn(async move {
+    let serving = async move {
         let (mut serving, mut closing) = (server.lifecycle.serving(), server.lifecycle.closing());
         let _ = serving.wait_for(|serving| *serving).await;
         let stop = async move {
@@ -150,8 +165,8 @@ fn serve_admin(started: &Started, edge: Arc<Edge>, cache: Arc<ArcSwap<ResponseCa
         if let Err(error) = served {
             log::error!("server.admin: {error}");
         }
-    });
-    Ok(())
+    };
+    Ok(started.runtime.spawn(serving))
 }
 
 /// Reads the config again and puts it in force, or says why not; the last good one then stays.
