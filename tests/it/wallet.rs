@@ -198,20 +198,28 @@ fn fickle() -> Scripted {
 
 #[test]
 fn on_a_stale_connection_a_get_is_tried_again_and_a_post_is_not() {
+    // Whether a connection is in the pool again when the next request comes is a matter of luck, so there are several.
     let upstream = fickle();
     let edge = patient().wallet_at(upstream.address).start();
-    assert_eq!(balance(&edge).status, 200);
-    let before = upstream.seen().len();
-    let answer = balance(&edge);
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(upstream.seen().len(), before + 2, "the stale connection, and a new one");
+    let mut asked = 0;
+    eventually("a GET on a stale connection", Duration::from_secs(10), || {
+        let answer = balance(&edge);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        asked += 1;
+        upstream.seen().len() > asked
+    });
+    assert_eq!(upstream.seen().len(), asked + 1, "one of them was sent twice, and once more is enough");
 
     let upstream = fickle();
     let edge = patient().wallet_at(upstream.address).start();
-    assert_eq!(pay(&edge).status, 200);
-    let answer = pay(&edge);
-    assert_eq!(answer.verdict(), (502, "UPSTREAM_ERROR".into()), "{}", answer.text());
-    assert_eq!(upstream.seen().len(), 2, "one payment each");
+    let mut asked = 0;
+    eventually("a POST on a stale connection", Duration::from_secs(10), || {
+        let answer = pay(&edge);
+        asked += 1;
+        assert!(answer.status == 200 || answer.verdict() == (502, "UPSTREAM_ERROR".into()), "{}", answer.text());
+        answer.status == 502
+    });
+    assert_eq!(upstream.seen().len(), asked, "each payment was sent once");
 }
 
 #[test]
