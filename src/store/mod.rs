@@ -1,6 +1,16 @@
 //! What is remembered.
 //!
-//! So far the key ring alone: one sealed file in the store's folder.
+//! | file | holds |
+//! |---|---|
+//! | `backend` | the seam: what a place that remembers has to be able to do |
+//! | `keys` | the key ring: one sealed file in the store's folder |
+//! | `seal` | how secrets lie in a store |
 
+pub mod backend;
 pub mod keys;
 pub mod seal;
+
+pub use backend::{
+    Applied, Backend, Batch, Claimed, Condition, Durability, Entry, Lease, Operation, Partition, Read, Record,
+    StoreError, Version,
+};
