@@ -177,6 +177,19 @@ pub struct Tokens {
     pub issuers: Vec<Issuer>,
 }
 
+/// A Matrix Authentication Service that is asked whose access token it is (RFC 7662), in the homeserver's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatrixAuthService {
+    /// Its introspection endpoint; https except on loopback in development.
+    pub introspection_url: Url,
+    /// Who we are to it.
+    pub client_id: String,
+    /// Our secret with it.
+    pub client_secret: Secret,
+    /// Clients of it whose tokens are taken: the chat clients that host mini-apps, and nobody else.
+    pub host_clients: Vec<String>,
+}
+
 /// A trusted issuer and what it is confined to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
