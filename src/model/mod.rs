@@ -2,6 +2,7 @@
 //!
 //! Every identifier is a newtype that is parsed at the door, so that nothing further in handles a bare `String`.
 
+pub mod consent;
 pub mod ids;
 pub mod matrix;
 pub mod operation;

@@ -9,12 +9,14 @@
 //! | `measured` | counting around a back end |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
+//! | `oauth` | what the OAuth server remembers |
 //! | `seal` | how secrets lie in a store |
 
 pub mod backend;
 pub mod embedded;
 pub mod folder;
 pub mod keys;
+pub mod oauth;
 mod measured;
 mod open;
 pub mod seal;
