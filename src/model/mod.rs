@@ -2,13 +2,13 @@
 //!
 //! Every identifier is a newtype that is parsed at the door, so that nothing further in handles a bare `String`.
 
-pub mod consent;
 pub mod ids;
 pub mod matrix;
 pub mod operation;
 pub mod rows;
 pub mod scope;
 pub mod token;
+pub mod wording;
 
 pub use ids::{MiniAppId, RoomId, UserId};
 pub use operation::Operation;

@@ -61,7 +61,8 @@ impl Approvals {
         if new.is_empty() {
             return Ok(());
         }
-        let value = serde_json::to_vec(&Stored { v: 1, at }).map_err(|error| StoreError::Internal(error.to_string()))?;
+        let value =
+            serde_json::to_vec(&Stored { v: 1, at }).map_err(|error| StoreError::Internal(error.to_string()))?;
         let batch = Batch::new(partition(user))?;
         let batch = new.iter().fold(batch, |batch, scope| batch.put(name(app, scope), value.clone(), None));
         self.store.apply(batch).await.map(drop)

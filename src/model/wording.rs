@@ -1,7 +1,7 @@
 //! What a user is asked before a mini-app may do something (protocol section 3, "Consent data"), in words for people.
 
-use super::{Scope, ScopeSet};
 use super::scope::Sensitivity;
+use super::{Scope, ScopeSet};
 
 impl Sensitivity {
     /// The name in the consent data.
@@ -65,7 +65,10 @@ mod tests {
         let requested = ScopeSet::from_list("user:read wallet:balance wallet:pay storage:read");
         let of = ScopeSet::from_list;
         assert_eq!(unasked(requested, ScopeSet::EMPTY, ScopeSet::EMPTY), of("storage:read"));
-        assert_eq!(unasked(requested, of("wallet:balance wallet:history"), of("user:read")), of("user:read wallet:balance storage:read"));
+        assert_eq!(
+            unasked(requested, of("wallet:balance wallet:history"), of("user:read")),
+            of("user:read wallet:balance storage:read")
+        );
     }
 
     #[test]
