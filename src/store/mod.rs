@@ -3,14 +3,25 @@
 //! | file | holds |
 //! |---|---|
 //! | `backend` | the seam: what a place that remembers has to be able to do |
+//! | `open` | from the config to an open store |
+//! | `embedded` | the store in the data folder (redb) |
+//! | `folder` | the data folder: whose it is, and which edge serves from it |
+//! | `measured` | counting around a back end |
+//! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
 //! | `seal` | how secrets lie in a store |
 
 pub mod backend;
+pub mod embedded;
+pub mod folder;
 pub mod keys;
+mod measured;
+mod open;
 pub mod seal;
+mod topics;
 
 pub use backend::{
     Applied, Backend, Batch, Claimed, Condition, Durability, Entry, Lease, Operation, Partition, Read, Record,
     StoreError, Version,
 };
+pub use open::open;
