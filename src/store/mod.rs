@@ -7,11 +7,14 @@
 //! | `embedded` | the store in the data folder (redb) |
 //! | `folder` | the data folder: whose it is, and which edge serves from it |
 //! | `measured` | counting around a back end |
+//! | `contract` | the tests that every back end has to pass |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
 //! | `seal` | how secrets lie in a store |
 
 pub mod backend;
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod embedded;
 pub mod folder;
 pub mod keys;
