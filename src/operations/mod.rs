@@ -17,7 +17,9 @@ use crate::metrics::Metrics;
 use crate::model::Operation;
 use crate::policy::Permit;
 use crate::policy::keyring::Keyring;
+use crate::store::Backend;
 use crate::upstream::homeserver::Homeserver;
+use crate::upstream::identity::Identities;
 use crate::upstream::wallet::Wallet;
 
 /// What operations work with.
@@ -26,12 +28,16 @@ pub struct Services {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is remembered.
+    pub store: Arc<dyn Backend>,
     /// Our signing keys.
     pub keyring: Arc<Keyring>,
     /// The wallet, when the config names one.
     pub wallet: Option<Wallet>,
     /// The homeserver, when the config names one.
     pub homeserver: Option<Homeserver>,
+    /// Whose Matrix access token is this, asked afresh; `None` when the config names nobody who would know.
+    pub identities: Option<Identities>,
     /// Wallets that were resolved.
     pub resolved: Arc<resolve::Resolved>,
 }
