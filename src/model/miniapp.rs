@@ -130,15 +130,20 @@ impl RedirectUri {
             return Err("a redirect URI names no user");
         }
         let kind = match url.scheme() {
-            "https" if url.host_str().is_some_and(|host| !host.is_empty()) => Kind::Web,
-            "https" => return Err("an https URI without a host"),
+            // `url` would take the first segment for a host that is missing.
+            "https" if text.strip_prefix("https://").is_some_and(|rest| !rest.starts_with('/')) => Kind::Web,
+            "https" => return Err("not https:// and a host"),
             "http" if loopback(text).is_some() => Kind::Loopback,
             "http" => {
                 return Err("http is for the loopback literals 127.0.0.1 and [::1] only (RFC 8252 section 7.3)");
             }
             // A name with a dot is somebody's domain turned round; one without could be any app's, or the browser's.
             scheme if scheme.contains('.') => Kind::PrivateUse,
-            _ => return Err("a private-use scheme is a domain name turned round, such as com.example.app (RFC 8252 7.1)"),
+            _ => {
+                return Err(
+                    "a private-use scheme is a domain name turned round, such as com.example.app (RFC 8252 7.1)",
+                );
+            }
         };
         Ok(RedirectUri { text: text.to_owned(), kind })
     }

@@ -106,7 +106,12 @@ fn mini_apps_that_make_no_sense() {
     }
     let config = miniapps(&format!("miniapps: [{{ id: ma_a, name: S, classification: official, scopes: ['wallet:admin'], client_secret_hashes: ['{hash}'] }}]"), "").unwrap();
     let app = config.miniapps.values().next().unwrap();
-    assert!(app.official() && app.verified() && app.client_type == ClientType::Confidential && app.secret_hashes == [[0xab; 32]]);
+    assert!(
+        app.official()
+            && app.verified()
+            && app.client_type == ClientType::Confidential
+            && app.secret_hashes == [[0xab; 32]]
+    );
 }
 
 #[test]
