@@ -45,7 +45,9 @@ impl Live {
     /// The state of a process that starts with `config`: keys from its store, everything else empty. Makes the first
     /// signing key when there is none.
     pub fn open(config: &Config, clock: Clock) -> Result<Live, String> {
-        let Store::Embedded { path } = &config.store;
+        let Store::Embedded { path } = &config.store else {
+            return Err("store.kind: redis holds no key ring yet".to_owned());
+        };
         let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set")?;
         let generation = Generation::default();
         let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;

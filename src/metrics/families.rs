@@ -75,6 +75,10 @@ families! {
     CACHE_REQUESTS Counter "tmcp_edge_cache_requests_total" ["cache", "result"] "Look-ups in a cache.";
     CACHE_ENTRIES Gauge "tmcp_edge_cache_entries" ["cache"] "Entries in a cache.";
     CACHE_BYTES Gauge "tmcp_edge_cache_bytes" ["cache"] "Bytes that a cache counts as used.";
+    REDIS_ROUND_TRIPS Counter "tmcp_edge_redis_round_trips_total" ["use"] "Exchanges with Redis, by what for.";
+    REDIS_FAULTS Counter "tmcp_edge_redis_faults_total" ["kind"] "Exchanges with Redis that failed, by kind; those that were repeated too.";
+    REDIS_CONNECTIONS Counter "tmcp_edge_redis_connections_total" ["result"] "Connections to Redis opened, or not.";
+    REDIS_SHORTFALLS Counter "tmcp_edge_redis_wait_shortfalls_total" [] "Durable writes that too few replicas acknowledged in time.";
     CONNECTIONS_OPEN Gauge "tmcp_edge_connections_open" [] "Client connections open.";
     CONNECTIONS_ACCEPTED Counter "tmcp_edge_connections_accepted_total" [] "Client connections accepted.";
     CONNECTIONS_REFUSED Counter "tmcp_edge_connections_refused_total" ["reason"] "Client connections refused or cut before a request was seen.";
