@@ -169,18 +169,18 @@ impl Redis {
         let mut whole = false;
         let fault = loop {
             let pipeline = call.commands.pipeline(target.before, whole);
-            let fault =
-                match target.link.exchange(call.what_for, &pipeline, (skip, call.commands.count()), limit).await {
-                    Ok(values) => match values.first().cloned().map(Value::extract_error) {
-                        Some(Err(error)) if error.kind() == NO_SCRIPT && !whole => {
-                            whole = true;
-                            continue;
-                        }
-                        Some(Err(error)) => Fault::from(&error),
-                        _ => return Ok(values),
-                    },
-                    Err(fault) => fault,
-                };
+            let fault = match target.link.exchange(call.what_for, &pipeline, (skip, call.commands.count()), limit).await
+            {
+                Ok(values) => match values.first().cloned().map(Value::extract_error) {
+                    Some(Err(error)) if error.kind() == NO_SCRIPT && !whole => {
+                        whole = true;
+                        continue;
+                    }
+                    Some(Err(error)) => Fault::from(&error),
+                    _ => return Ok(values),
+                },
+                Err(fault) => fault,
+            };
             break self.seen(call, target, fault);
         };
         Err(fault)

@@ -95,10 +95,9 @@ fn tcp() -> TcpSettings {
 
 async fn certificates(tls: &RedisTls) -> RedisResult<TlsCertificates> {
     let client_tls = match &tls.client {
-        Some(pair) => Some(ClientTlsConfig {
-            client_cert: read(&pair.certificate).await?,
-            client_key: read(&pair.key).await?,
-        }),
+        Some(pair) => {
+            Some(ClientTlsConfig { client_cert: read(&pair.certificate).await?, client_key: read(&pair.key).await? })
+        }
         None => None,
     };
     let root_cert = match &tls.ca {

@@ -19,6 +19,10 @@ mod keys;
 mod link;
 mod push;
 mod script;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod topology;
 
 use std::fmt;

@@ -40,11 +40,6 @@ impl Topics {
         number.subscribe()
     }
 
-    /// Whether somebody has asked for any.
-    pub fn wanted(&self) -> bool {
-        !self.numbers.lock().is_empty()
-    }
-
     fn names(&self) -> Vec<&'static str> {
         self.numbers.lock().keys().copied().collect()
     }
