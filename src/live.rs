@@ -18,6 +18,8 @@ use crate::policy::authn::{Generation, Revocations, VerifierState};
 use crate::policy::guard::Peers;
 use crate::policy::keyring::Keyring;
 use crate::policy::rate_limit::Buckets;
+use crate::store::redis::Redis;
+use crate::store::{self, Backend, Opened};
 use crate::upstream::egress::{Egress, EgressPolicy};
 
 /// State that a reload hands on.
@@ -27,6 +29,10 @@ pub struct Live {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is remembered.
+    pub store: Arc<dyn Backend>,
+    /// The Redis that the store is on, shared with other edges; `None`: the store is this machine's.
+    pub redis: Option<Redis>,
     /// Limit buckets.
     pub buckets: Arc<Buckets>,
     /// What is known of addresses.
@@ -42,9 +48,11 @@ pub struct Live {
 }
 
 impl Live {
-    /// The state of a process that starts with `config`: keys from its store, everything else empty. Makes the first
+    /// The state of a process that starts with `config`: its store and the keys in it, everything else empty. Makes the first
     /// signing key when there is none.
     pub fn open(config: &Config, clock: Clock) -> Result<Live, String> {
+        let metrics = Arc::new(Metrics::new(Code::NAMES).map_err(|error| error.to_string())?);
+        let Opened { store, redis } = store::open(&config.store, &clock, &metrics)?;
         let Store::Embedded { path } = &config.store else {
             return Err("store.kind: redis holds no key ring yet".to_owned());
         };
@@ -52,10 +60,11 @@ impl Live {
         let generation = Generation::default();
         let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;
         keyring.ensure_signing_key(clock.unix_secs()).map_err(|error| error.to_string())?;
-        let metrics = Arc::new(Metrics::new(Code::NAMES).map_err(|error| error.to_string())?);
         let revocations = Revocations::new(generation.clone());
         Ok(Live {
             metrics: metrics.clone(),
+            store,
+            redis,
             buckets: Arc::new(Buckets::new(config.cache.rate_limit.max_size)),
             peers: Arc::new(Peers::new()),
             tokens: VerifierState {

@@ -75,6 +75,12 @@ families! {
     CACHE_REQUESTS Counter "tmcp_edge_cache_requests_total" ["cache", "result"] "Look-ups in a cache.";
     CACHE_ENTRIES Gauge "tmcp_edge_cache_entries" ["cache"] "Entries in a cache.";
     CACHE_BYTES Gauge "tmcp_edge_cache_bytes" ["cache"] "Bytes that a cache counts as used.";
+    STORE_CALLS Counter "tmcp_edge_store_calls_total" ["verb", "result"] "Calls of the store, by what came of them.";
+    STORE_SECONDS Histogram "tmcp_edge_store_call_duration_seconds" ["verb"] "Time the store took to answer.";
+    STORE_COMMITS Counter "tmcp_edge_store_commits_total" [] "Commits of the embedded store to disk. One serves many changes.";
+    STORE_CHANGES Counter "tmcp_edge_store_changes_total" [] "Batches and claims that those commits held.";
+    STORE_SWEPT Counter "tmcp_edge_store_swept_values_total" [] "Expired values that the embedded store removed.";
+    STORE_BYTES Gauge "tmcp_edge_store_bytes" [] "Size of the embedded store's file.";
     REDIS_ROUND_TRIPS Counter "tmcp_edge_redis_round_trips_total" ["use"] "Exchanges with Redis, by what for.";
     REDIS_FAULTS Counter "tmcp_edge_redis_faults_total" ["kind"] "Exchanges with Redis that failed, by kind; those that were repeated too.";
     REDIS_CONNECTIONS Counter "tmcp_edge_redis_connections_total" ["result"] "Connections to Redis opened, or not.";
