@@ -10,6 +10,7 @@
 //! | `contract` | the tests that every back end has to pass |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
+//! | `oauth` | what the OAuth server remembers |
 //! | `redis` | the back end on Redis, and its handle for those who run scripts of their own |
 //! | `seal` | how secrets lie in a store |
 
@@ -20,6 +21,7 @@ pub mod embedded;
 pub mod folder;
 pub mod keys;
 mod measured;
+pub mod oauth;
 mod open;
 pub mod redis;
 pub mod seal;
