@@ -8,6 +8,7 @@
 //! | `folder` | the data folder: whose it is, and which edge serves from it |
 //! | `measured` | counting around a back end |
 //! | `contract` | the tests that every back end has to pass |
+//! | `oauth` | what the OAuth server remembers: questions, devices, grants |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
 //! | `seal` | how secrets lie in a store |
@@ -19,6 +20,7 @@ pub mod embedded;
 pub mod folder;
 pub mod keys;
 mod measured;
+pub mod oauth;
 mod open;
 pub mod seal;
 mod topics;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Challenge, ClientId, Code, Grant, Redirect, Via};
+use super::{Challenge, ClientId, Code, Grant, Via};
 use crate::model::{ScopeSet, UserId};
 
 /// An authorization request that has been checked. It is answered once, and by nobody but the user that it was bound to.
@@ -11,7 +11,7 @@ pub struct Consent {
     /// Who asks.
     pub client: ClientId,
     /// Where the answer goes, exactly as the client wrote it.
-    pub redirect: Redirect,
+    pub redirect: String,
     /// What the client wants back with the answer, untouched.
     pub state: Option<String>,
     /// What is asked for.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Challenge, ClientId, Digest, Redirect};
+use super::{Challenge, ClientId, Digest};
 use crate::model::{RoomId, ScopeSet, UserId};
 
 /// How long a client that lost an answer may ask for it again, milliseconds (protocol section 11).
@@ -91,7 +91,7 @@ pub struct Code {
     /// Its hash.
     pub hash: Digest,
     /// Where it was sent.
-    pub redirect: Redirect,
+    pub redirect: String,
     /// What its redeemer has to know.
     pub challenge: Challenge,
     /// When it was redeemed.
@@ -160,7 +160,7 @@ impl Grant {
         if self.client != *by.client {
             return Redeemed::Refused("another client's code");
         }
-        if code.redirect.as_str() != by.redirect {
+        if code.redirect != by.redirect {
             return Redeemed::Refused("another redirect_uri");
         }
         if !code.challenge.answered_by(by.verifier) {

@@ -1,5 +1,5 @@
-//! The OAuth 2.0 server's values and state machines (protocol section 3): what a client is, where it may be answered,
-//! and the life of a permission from the first question to the last refresh token.
+//! The OAuth 2.0 server's values and state machines (protocol section 3): who asks, and
+//! the life of a permission from the first question to the last refresh token.
 //!
 //! ```text
 //! authorize ── Consent ──► Code ─┐
@@ -17,14 +17,12 @@ pub mod device;
 pub mod digest;
 pub mod grant;
 pub mod pkce;
-pub mod redirect;
 pub mod user_code;
 
-pub use client::{ClientId, ClientType};
+pub use client::ClientId;
 pub use consent::Consent;
 pub use device::{Device, Poll};
 pub use digest::Digest;
 pub use grant::{Code, Family, Grant, GrantId, Presented, Via};
 pub use pkce::{Challenge, Verifier};
-pub use redirect::{Redirect, RedirectFault};
 pub use user_code::UserCode;
