@@ -49,6 +49,8 @@ pub struct Config {
     pub miniapps: BTreeMap<MiniAppId, Arc<MiniApp>>,
     /// Origins that browsers may call from; empty: CORS is off.
     pub cors_origins: Vec<String>,
+    /// Networks that may be called on somebody's word although they are not global; without TLS, too.
+    pub egress_allow: Vec<IpNet>,
     /// Logs.
     pub log: Log,
     /// OTLP collector (HTTP, protobuf) to send spans to.
@@ -175,6 +177,19 @@ pub struct Tokens {
     pub refresh_ttl: Duration,
     /// Issuers trusted besides our own key ring.
     pub issuers: Vec<Issuer>,
+}
+
+/// A Matrix Authentication Service that is asked whose access token it is (RFC 7662), in the homeserver's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatrixAuthService {
+    /// Its introspection endpoint; https except on loopback in development.
+    pub introspection_url: Url,
+    /// Who we are to it.
+    pub client_id: String,
+    /// Our secret with it.
+    pub client_secret: Secret,
+    /// Clients of it whose tokens are taken: the chat clients that host mini-apps, and nobody else.
+    pub host_clients: Vec<String>,
 }
 
 /// A trusted issuer and what it is confined to.
