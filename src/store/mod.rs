@@ -11,7 +11,6 @@
 //! | `oauth` | what the OAuth server remembers: questions, devices, grants |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
-//! | `oauth` | what the OAuth server remembers |
 //! | `seal` | how secrets lie in a store |
 
 pub mod backend;
