@@ -24,9 +24,6 @@ impl Gateway {
         if matches!(passage.context.progress, Progress::Forwarding(_)) {
             self.forget_after_write(session, passage);
         }
-        if let Some(told) = passage.told.take().and_then(|told| told.get().cloned()) {
-            passage.context.refused = Some(told);
-        }
         let context = &passage.context;
         let forwarding = match &context.progress {
             Progress::Forwarding(way) => Some(way),
