@@ -121,17 +121,20 @@ impl Passage {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = Passage;
+    /// Boxed, because Pingora hands it on by value, several times.
+    type CTX = Box<Passage>;
 
-    fn new_ctx(&self) -> Passage {
+    fn new_ctx(&self) -> Box<Passage> {
         let context = RequestContext::begin(self.edge.snapshot(), &self.edge.live().clock);
-        Passage { context, way_back: None, reserved: None, counted: None, instead: None, fill: None, origin: None }
+        let passage =
+            Passage { context, way_back: None, reserved: None, counted: None, instead: None, fill: None, origin: None };
+        Box::new(passage)
     }
 
     /// None: Pingora's default adds a compression module that every answer would pass through.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, passage: &mut Box<Passage>) -> Result<bool> {
         let refusal = match self.arrive(session, passage).await {
             Ok(arrival::Next::Relay(body)) => match self.relay(session, passage, &body).await? {
                 Ok(()) => return Ok(true),
@@ -150,7 +153,7 @@ impl ProxyHttp for Gateway {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _session: &mut Session, passage: &mut Box<Passage>) -> Result<Box<HttpPeer>> {
         self.next_peer(&mut passage.context)
     }
 
@@ -161,7 +164,7 @@ impl ProxyHttp for Gateway {
         _peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         _digest: Option<&Digest>,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
     ) -> Result<()> {
         self.connected(&mut passage.context, reused);
         Ok(())
@@ -171,7 +174,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut RequestHeader,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
     ) -> Result<()> {
         self.shape_request(session, head, &passage.context)
     }
@@ -180,7 +183,7 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         head: &mut ResponseHeader,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
     ) -> Result<()> {
         self.judge_answer(head, &mut passage.context)
     }
@@ -189,7 +192,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
     ) -> Result<()> {
         self.shape_stream(session, head, passage)
     }
@@ -199,7 +202,7 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
     ) -> Result<Option<Duration>> {
         self.shape_stream_body(body, passage);
         Ok(None)
@@ -209,7 +212,7 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         _peer: &HttpPeer,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
         error: Box<Error>,
     ) -> Box<Error> {
         self.no_peer(&mut passage.context, error)
@@ -220,18 +223,18 @@ impl ProxyHttp for Gateway {
         _peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
         _client_reused: bool,
     ) -> Box<Error> {
         self.broken_off(session, &passage.context, error)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Box<Passage>) -> FailToProxy {
         self.give_up(session, error, passage).await
     }
 
     /// What Pingora's own lines say of a request: never its path or query, which may hold what no log may.
-    fn request_summary(&self, session: &Session, passage: &Passage) -> String {
+    fn request_summary(&self, session: &Session, passage: &Box<Passage>) -> String {
         let context = &passage.context;
         format!("{} {}, {}", session.req_header().method, context.trail.operation(), context.request_id.as_str())
     }
@@ -240,7 +243,7 @@ impl ProxyHttp for Gateway {
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
-        _passage: &Passage,
+        _passage: &Box<Passage>,
         _error: &Error,
         _when: ProxyWarnLogContext,
     ) -> bool {
@@ -248,11 +251,11 @@ impl ProxyHttp for Gateway {
     }
 
     /// The gateway tells of every failure itself, in one line.
-    fn suppress_error_log(&self, _session: &Session, _passage: &Passage, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _passage: &Box<Passage>, _error: &Error) -> bool {
         true
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Box<Passage>) {
         if let Some(way_back) = passage.way_back.take() {
             switch::give_back(session, &way_back).await;
         }

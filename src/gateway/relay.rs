@@ -19,7 +19,6 @@ use futures::FutureExt;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::client::HttpSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
@@ -31,18 +30,16 @@ use crate::context::{Forwarding, Refused};
 use crate::error::Refusal;
 use crate::metrics::PoolResult;
 use crate::response::{self, Shape};
-use crate::upstream::connections::Wanted;
+use crate::upstream::connections::{Line, Wanted};
 use crate::upstream::outcome::Ended;
 use crate::upstream::{Target, backend, pools, wallet};
 
 /// Most of a wallet's error answer that is looked at.
 const ERROR_BODY_CAP: usize = 64 * 1024;
-/// Pieces of an answer that go out together at most.
-const BATCH: usize = 8;
 
 /// An upstream that has begun to answer.
 struct Answering {
-    line: HttpSession,
+    line: Line,
     target: Target,
 }
 
@@ -79,9 +76,9 @@ impl Gateway {
                 Err(error) if self.not_connected(way, &error) => continue,
                 Err(error) => return Ok(Err(self.gave_up(way, &error))),
             };
-            way.connected = Some(self.edge.live().clock.tick());
+            way.connected = Some(if reused { way.tried } else { self.edge.live().clock.tick() });
             way.metrics.connection(if reused { PoolResult::Reused } else { PoolResult::New });
-            let shared = matches!(line, HttpSession::H2(_));
+            let shared = matches!(*line, HttpSession::H2(_));
             let head = self.whole_request(session, &passage.context, body, shared)?;
             match unless_gone(session, call(&mut line, head, body)).await? {
                 Ok(status) => {
@@ -118,39 +115,40 @@ impl Gateway {
             return Box::pin(self.tell_wallet_error(session, passage, Answering { line, target }, head)).await;
         }
         let mut done = line.response_done();
+        let mut last = Bytes::new();
         if !done && unframed(&head, session) {
             head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
         }
-        let mut tasks = vec![HttpTask::Header(Box::new(head), done)];
+        let mut head = Some(Box::new(head));
         while !done {
-            // What has come already goes out together with what is before it.
+            // A piece that has come already goes out together with the head.
             let piece = match tokio::task::unconstrained(line.read_response_body()).now_or_never() {
                 Some(piece) => piece,
                 None => {
-                    if !tasks.is_empty() {
-                        session.as_mut().response_duplex_vec(std::mem::take(&mut tasks)).await?;
-                    }
+                    begin(session, &mut head).await?;
                     line.read_response_body().await
                 }
             };
-            let piece = piece.map_err(Error::into_up)?;
-            done = piece.is_none() || line.response_done();
-            if let (Some(fill), Some(piece)) = (&mut passage.fill, &piece) {
-                fill.body(piece);
+            let Some(piece) = piece.map_err(Error::into_up)? else { break };
+            done = line.response_done();
+            if let Some(fill) = &mut passage.fill {
+                fill.body(&piece);
             }
-            tasks.push(HttpTask::Body(piece, done));
-            if tasks.len() >= BATCH {
-                session.as_mut().response_duplex_vec(std::mem::take(&mut tasks)).await?;
+            if done {
+                last = piece;
+            } else {
+                begin(session, &mut head).await?;
+                session.as_mut().write_response_body(piece, false).await.map_err(Error::into_down)?;
             }
         }
         if let Some(fill) = passage.fill.take() {
             // What may not be kept is no failure: the client has its answer.
             let _ = fill.finish();
         }
-        self.dialer.keep(line, &target, self.edge.live().clock.tick()).await;
-        if !tasks.is_empty() {
-            session.as_mut().response_duplex_vec(tasks).await?;
-        }
+        let answered = way(passage)?.answered.unwrap_or_default();
+        self.dialer.keep(line, &target, answered).await;
+        begin(session, &mut head).await?;
+        session.as_mut().write_response_body(last, true).await.map_err(Error::into_down)?;
         Ok(Ok(()))
     }
 
@@ -187,15 +185,13 @@ impl Gateway {
         let answer = response::refusal(&refusal, shape, request_id.as_str(), unix);
         passage.context.refused = Some(Refused::of(&refusal));
         let (mut head, body) = response::replace(head, answer);
-        let body = if is_head {
+        if is_head {
             // How long the body would be, only a GET can tell.
             head.remove_header(&CONTENT_LENGTH);
-            None
-        } else {
-            Some(body)
-        };
-        let tasks = vec![HttpTask::Header(Box::new(head), body.is_none()), HttpTask::Body(body, true)];
-        session.as_mut().response_duplex_vec(tasks).await?;
+        }
+        begin(session, &mut Some(Box::new(head))).await?;
+        let body = if is_head { Bytes::new() } else { body };
+        session.as_mut().write_response_body(body, true).await.map_err(Error::into_down)?;
         Ok(Ok(()))
     }
 
@@ -242,6 +238,14 @@ async fn unless_gone<T>(session: &mut Session, work: impl Future<Output = Result
             Err(error) => Err(error.into_down()),
             Ok(_) => Ok(work.await),
         },
+    }
+}
+
+/// Writes the head, if that has not been done.
+async fn begin(session: &mut Session, head: &mut Option<Box<ResponseHeader>>) -> Result<()> {
+    match head.take() {
+        Some(head) => session.as_mut().write_response_header(head).await.map_err(Error::into_down),
+        None => Ok(()),
     }
 }
 

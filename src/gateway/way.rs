@@ -52,7 +52,8 @@ impl Gateway {
 
     /// The address to try next: another one than the last time, if there is any.
     pub(super) fn next_target(&self, way: &mut Forwarding) -> Result<Target, Refusal> {
-        let now = self.edge.live().clock.tick();
+        // The first try was picked a moment ago.
+        let now = if way.tries > 0 { self.edge.live().clock.tick() } else { way.tried };
         if way.tries > 0 {
             way.target = way.backend.pick(now, Some(&way.target)).inspect_err(|_| settle(way, Ended::Connect))?;
         }

@@ -24,6 +24,9 @@ use crate::clock::Tick;
 /// HTTP/2 connections kept while idle, over all upstreams.
 const SHARED_KEPT: usize = 128;
 
+/// A connection for one request and its answer. Boxed: it is large, and handed on several times.
+pub type Line = Box<HttpSession>;
+
 /// Opens connections.
 pub struct Dialer {
     transport: TransportConnector,
@@ -53,14 +56,14 @@ impl Dialer {
     ///
     /// # Errors
     /// Pingora's, with the upstream as its source: nothing has been sent.
-    pub async fn open(&self, address: &Address, wanted: Wanted, now: Tick) -> pingora::Result<(HttpSession, bool)> {
+    pub async fn open(&self, address: &Address, wanted: Wanted, now: Tick) -> pingora::Result<(Line, bool)> {
         let peer = address.plain_peer();
         if speaks_http2(peer) {
             let opened = Box::pin(self.shared.get_http_session(peer)).await;
             let (mut session, reused) = opened.map_err(|error| error.into_up())?;
             session.set_read_timeout(peer.options.read_timeout);
             session.set_write_timeout(peer.options.write_timeout);
-            return Ok((session, reused));
+            return Ok((Box::new(session), reused));
         }
         let kept = if wanted == Wanted::Any { address.idle().take(now) } else { None };
         let (stream, reused) = match kept {
@@ -70,15 +73,15 @@ impl Dialer {
                 (opened.map_err(|error| error.into_up())?, false)
             }
         };
-        let mut session = Http1::new_with_options(stream, peer);
-        session.read_timeout = peer.options.read_timeout;
-        session.write_timeout = peer.options.write_timeout;
-        Ok((HttpSession::H1(session), reused))
+        let mut line = Box::new(HttpSession::H1(Http1::new_with_options(stream, peer)));
+        line.set_read_timeout(peer.options.read_timeout);
+        line.set_write_timeout(peer.options.write_timeout);
+        Ok((line, reused))
     }
 
     /// Takes a connection back whose answer has been read to its end; it is closed when it cannot be used again.
-    pub async fn keep(&self, session: HttpSession, address: &Address, now: Tick) {
-        match session {
+    pub async fn keep(&self, line: Line, address: &Address, now: Tick) {
+        match *line {
             HttpSession::H1(mut session) => {
                 session.respect_keepalive();
                 if let Some(stream) = session.reuse().await {
