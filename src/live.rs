@@ -18,6 +18,7 @@ use crate::policy::authn::{Generation, Revocations, VerifierState};
 use crate::policy::guard::Peers;
 use crate::policy::keyring::Keyring;
 use crate::policy::rate_limit::Buckets;
+use crate::store::{self, Backend};
 use crate::upstream::egress::{Egress, EgressPolicy};
 
 /// State that a reload hands on.
@@ -27,6 +28,8 @@ pub struct Live {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is remembered.
+    pub store: Arc<dyn Backend>,
     /// Limit buckets.
     pub buckets: Arc<Buckets>,
     /// What is known of addresses.
@@ -42,18 +45,20 @@ pub struct Live {
 }
 
 impl Live {
-    /// The state of a process that starts with `config`: keys from its store, everything else empty. Makes the first
+    /// The state of a process that starts with `config`: its store and the keys in it, everything else empty. Makes the first
     /// signing key when there is none.
     pub fn open(config: &Config, clock: Clock) -> Result<Live, String> {
+        let metrics = Arc::new(Metrics::new(Code::NAMES).map_err(|error| error.to_string())?);
+        let store = store::open(&config.store, &clock, &metrics)?;
         let Store::Embedded { path } = &config.store;
         let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set")?;
         let generation = Generation::default();
         let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;
         keyring.ensure_signing_key(clock.unix_secs()).map_err(|error| error.to_string())?;
-        let metrics = Arc::new(Metrics::new(Code::NAMES).map_err(|error| error.to_string())?);
         let revocations = Revocations::new(generation.clone());
         Ok(Live {
             metrics: metrics.clone(),
+            store,
             buckets: Arc::new(Buckets::new(config.cache.rate_limit.max_size)),
             peers: Arc::new(Peers::new()),
             tokens: VerifierState {

@@ -97,6 +97,7 @@ impl Snapshot {
         let services = Services {
             clock: live.clock.clone(),
             metrics: live.metrics.clone(),
+            store: live.store.clone(),
             keyring: live.tokens.keyring.clone(),
             wallet: upstreams.get(pools::WALLET).map(|wallet| Wallet::new(wallet.clone())),
             homeserver: homeserver(),

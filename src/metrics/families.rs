@@ -75,6 +75,12 @@ families! {
     CACHE_REQUESTS Counter "tmcp_edge_cache_requests_total" ["cache", "result"] "Look-ups in a cache.";
     CACHE_ENTRIES Gauge "tmcp_edge_cache_entries" ["cache"] "Entries in a cache.";
     CACHE_BYTES Gauge "tmcp_edge_cache_bytes" ["cache"] "Bytes that a cache counts as used.";
+    STORE_CALLS Counter "tmcp_edge_store_calls_total" ["verb", "result"] "Calls of the store, by what came of them.";
+    STORE_SECONDS Histogram "tmcp_edge_store_call_duration_seconds" ["verb"] "Time the store took to answer.";
+    STORE_COMMITS Counter "tmcp_edge_store_commits_total" [] "Commits of the embedded store to disk. One serves many changes.";
+    STORE_CHANGES Counter "tmcp_edge_store_changes_total" [] "Batches and claims that those commits held.";
+    STORE_SWEPT Counter "tmcp_edge_store_swept_values_total" [] "Expired values that the embedded store removed.";
+    STORE_BYTES Gauge "tmcp_edge_store_bytes" [] "Size of the embedded store's file.";
     CONNECTIONS_OPEN Gauge "tmcp_edge_connections_open" [] "Client connections open.";
     CONNECTIONS_ACCEPTED Counter "tmcp_edge_connections_accepted_total" [] "Client connections accepted.";
     CONNECTIONS_REFUSED Counter "tmcp_edge_connections_refused_total" ["reason"] "Client connections refused or cut before a request was seen.";

@@ -61,6 +61,40 @@ labels! {
         ServerError "5xx",
     }
 
+    /// What the store was asked for.
+    StoreVerb {
+        /// A value.
+        Get "get",
+        /// Values of a range of names.
+        Scan "scan",
+        /// A conditional batch.
+        Apply "apply",
+        /// Due items.
+        Claim "claim",
+        /// A piece of everything.
+        Dump "dump",
+        /// Writing such a piece.
+        Load "load",
+    }
+
+    /// What the store said.
+    StoreResult {
+        /// It did what was asked.
+        Ok "ok",
+        /// A batch's condition did not hold.
+        Conflict "conflict",
+        /// It did not answer.
+        Unavailable "unavailable",
+        /// It did it, but not safely.
+        NotDurable "not_durable",
+        /// It takes no more.
+        Full "full",
+        /// It holds what cannot be read.
+        Malformed "malformed",
+        /// It failed otherwise.
+        Internal "internal",
+    }
+
     /// What came of looking at a TEP token (protocol section 2).
     TokenResult {
         /// Verified before, and still good.

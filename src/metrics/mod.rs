@@ -63,6 +63,18 @@ pub struct Metrics {
     pub cache_entries: Gauges<CacheName>,
     /// Bytes in caches.
     pub cache_bytes: Gauges<CacheName>,
+    /// Calls of the store.
+    pub store_calls: Counters2<StoreVerb, StoreResult>,
+    /// Time the store took.
+    pub store: Histograms<StoreVerb>,
+    /// Commits of the embedded store.
+    pub store_commits: IntCounter,
+    /// Batches and claims in those commits.
+    pub store_changes: IntCounter,
+    /// Expired values removed.
+    pub store_swept: IntCounter,
+    /// Size of the embedded store's file.
+    pub store_bytes: IntGauge,
     /// Client connections refused.
     pub connections_refused: Counters<ConnectionRefusal>,
     /// 1 while the edge wants traffic.
@@ -109,6 +121,12 @@ impl Metrics {
             cache: Counters2::new(r, &families::CACHE_REQUESTS)?,
             cache_entries: Gauges::new(r, &families::CACHE_ENTRIES)?,
             cache_bytes: Gauges::new(r, &families::CACHE_BYTES)?,
+            store_calls: Counters2::new(r, &families::STORE_CALLS)?,
+            store: Histograms::new(r, &families::STORE_SECONDS)?,
+            store_commits: tables::counter(r, &families::STORE_COMMITS)?,
+            store_changes: tables::counter(r, &families::STORE_CHANGES)?,
+            store_swept: tables::counter(r, &families::STORE_SWEPT)?,
+            store_bytes: tables::gauge(r, &families::STORE_BYTES)?,
             connections_refused: Counters::new(r, &families::CONNECTIONS_REFUSED)?,
             ready: tables::gauge(r, &families::READY)?,
             log_lines: tables::counter(r, &families::LOG_LINES)?,

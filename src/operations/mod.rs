@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::model::Operation;
 use crate::policy::Permit;
 use crate::policy::keyring::Keyring;
+use crate::store::Backend;
 use crate::upstream::homeserver::Homeserver;
 use crate::upstream::wallet::Wallet;
 
@@ -26,6 +27,8 @@ pub struct Services {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is remembered.
+    pub store: Arc<dyn Backend>,
     /// Our signing keys.
     pub keyring: Arc<Keyring>,
     /// The wallet, when the config names one.

@@ -3,14 +3,28 @@
 //! | file | holds |
 //! |---|---|
 //! | `backend` | the seam: what a place that remembers has to be able to do |
+//! | `open` | from the config to an open store |
+//! | `embedded` | the store in the data folder (redb) |
+//! | `folder` | the data folder: whose it is, and which edge serves from it |
+//! | `measured` | counting around a back end |
+//! | `contract` | the tests that every back end has to pass |
+//! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
 //! | `seal` | how secrets lie in a store |
 
 pub mod backend;
+#[cfg(test)]
+pub(crate) mod contract;
+pub mod embedded;
+pub mod folder;
 pub mod keys;
+mod measured;
+mod open;
 pub mod seal;
+mod topics;
 
 pub use backend::{
     Applied, Backend, Batch, Claimed, Condition, Durability, Entry, Lease, Operation, Partition, Read, Record,
     StoreError, Version,
 };
+pub use open::open;
