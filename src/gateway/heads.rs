@@ -65,11 +65,14 @@ impl Gateway {
     pub(super) fn shape_answer(&self, head: &ResponseHeader, passage: &mut Passage) -> Result<ResponseHeader> {
         let (route, _) = passage.context.trail.route.as_ref().ok_or_else(unpermitted)?;
         let manner = manner(route.auth);
-        let mut headers = forward::answer_headers(&head.headers, head.status, manner);
         if let Some(fill) = &mut passage.fill
-            && fill.head(head.status, &headers).is_err()
+            && fill.head(head.status, &head.headers).is_err()
         {
             passage.fill = None;
+        }
+        let mut headers = forward::answer_headers(&head.headers, head.status, manner);
+        if let Some(fill) = &mut passage.fill {
+            fill.passed_on(&headers);
         }
         let mut facts = passage.facts();
         facts.keep_upstream_security = manner == Manner::Raw;

@@ -80,7 +80,8 @@ pub async fn send(session: &mut Session, answer: Answer, facts: &Facts<'_>) -> R
         headers.append(name, value);
     }
     decorate(&mut headers, facts);
-    if answer.status != StatusCode::NO_CONTENT {
+    // 304 would have to say how long the whole answer is, which is not for it to tell (RFC 9110 section 8.6).
+    if answer.status != StatusCode::NO_CONTENT && answer.status != StatusCode::NOT_MODIFIED {
         // An answer without a length would end with the connection on HTTP/1.1.
         headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
