@@ -21,7 +21,8 @@ impl Gateway {
             // No answer and no error of the upstream's: the client left first.
             ticket.settle(crate::upstream::outcome::Outcome::Neutral);
         }
-        if matches!(passage.context.progress, Progress::Forwarding(_)) {
+        if matches!(&passage.context.progress, Progress::Forwarding(way) if way.answered.is_none()) {
+            // Nobody knows what the upstream has done.
             self.forget_after_write(session, passage);
         }
         let context = &passage.context;

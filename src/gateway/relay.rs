@@ -83,6 +83,8 @@ impl Gateway {
             match unless_gone(session, call(&mut line, head, body)).await? {
                 Ok(status) => {
                     self.answered(way_of(&mut passage.context.progress)?, status);
+                    // Before the client can ask again.
+                    self.forget_after_write(session, passage);
                     return Ok(Ok(Answering { line, target }));
                 }
                 Err(error) => {

@@ -56,6 +56,7 @@ impl Gateway {
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
+        self.forget_after_write(session, passage);
         *head = self.shape_answer(head, passage)?;
         let Progress::Forwarding(way) = &passage.context.progress else { return Ok(()) };
         if is_wallet_error(way, head.status) && head.status != StatusCode::SWITCHING_PROTOCOLS {
