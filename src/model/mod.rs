@@ -5,6 +5,7 @@
 pub mod ids;
 pub mod matrix;
 pub mod miniapp;
+pub mod oauth;
 pub mod operation;
 pub mod rows;
 pub mod scope;
