@@ -101,6 +101,7 @@ impl Snapshot {
             metrics: live.metrics.clone(),
             store: live.store.clone(),
             keyring: live.tokens.keyring.clone(),
+            revocations: live.revocations.clone(),
             wallet: upstreams.get(pools::WALLET).map(|wallet| Wallet::new(wallet.clone())),
             homeserver: homeserver(),
             identities: homeserver().map(|homeserver| Identities::of_homeserver(homeserver, rules)),

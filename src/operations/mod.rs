@@ -16,6 +16,7 @@ use crate::error::Refusal;
 use crate::metrics::Metrics;
 use crate::model::Operation;
 use crate::policy::Permit;
+use crate::policy::authn::RevocationFeed;
 use crate::policy::keyring::Keyring;
 use crate::store::Backend;
 use crate::upstream::homeserver::Homeserver;
@@ -32,6 +33,8 @@ pub struct Services {
     pub store: Arc<dyn Backend>,
     /// Our signing keys.
     pub keyring: Arc<Keyring>,
+    /// Where tokens are revoked.
+    pub revocations: Arc<RevocationFeed>,
     /// The wallet, when the config names one.
     pub wallet: Option<Wallet>,
     /// The homeserver, when the config names one.

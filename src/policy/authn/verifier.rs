@@ -87,6 +87,11 @@ impl Verifier {
         &self.rules.issuers
     }
 
+    /// What has been revoked.
+    pub fn revocations(&self) -> &Revocations {
+        &self.state.revocations
+    }
+
     /// Where results are counted.
     pub fn metrics(&self) -> &Metrics {
         &self.state.metrics
@@ -228,6 +233,8 @@ impl Verifier {
             privileged: false,
             issuer: issuer.to_owned(),
             kid: kid.to_owned(),
+            // A trusted issuer that wrote it could put its tokens out of our reach.
+            revocation: read.revocation.filter(|_| issuer == self.rules.issuer),
             issued_at: read.issued_at,
             expires_at: read.expires_at,
         })
