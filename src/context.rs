@@ -9,12 +9,12 @@ use http::uri::PathAndQuery;
 
 use crate::clock::{Clock, Tick};
 use crate::error::{Code, Refusal};
-use crate::metrics::UpstreamMetrics;
+use crate::metrics::{Label, UpstreamFailure, UpstreamMetrics};
 use crate::model::rows::Class;
 use crate::policy::Trail;
 use crate::snapshot::Snapshot;
-use crate::telemetry::outcome::CacheStatus;
-use crate::telemetry::trace::{RequestId, TraceContext};
+use crate::telemetry::outcome::{Attempt, CacheStatus};
+use crate::telemetry::trace::{RequestId, TraceContext, TraceParent};
 use crate::upstream::breaker::Ticket;
 use crate::upstream::forward::Trace;
 use crate::upstream::{Backend, Target};
@@ -68,10 +68,14 @@ impl RequestContext {
 
     /// The request's ids, in the form that upstreams are told.
     pub fn upstream_trace(&self) -> Trace {
+        let span = match &self.progress {
+            Progress::Forwarding(way) => way.span,
+            Progress::Arrived | Progress::Answered => self.trace.own.span,
+        };
         Trace {
             request_id: self.request_id.header(),
             trace_id: self.trace.id.header(),
-            traceparent: self.trace.own.header(),
+            traceparent: TraceParent { span, ..self.trace.own }.header(),
         }
     }
 }
@@ -110,12 +114,34 @@ pub struct Forwarding {
     pub tries: u32,
     /// When the latest try began.
     pub tried: Tick,
+    /// The latest try's span.
+    pub span: u64,
+    /// What the upstream answered to the latest try.
+    pub status: Option<u16>,
+    /// Why the latest try failed, if it did.
+    pub trouble: Option<UpstreamFailure>,
+    /// The tries before it, when the trace is recorded.
+    pub earlier: Vec<Attempt>,
     /// When the latest try had its connection.
     pub connected: Option<Tick>,
     /// When the upstream's header was there.
     pub answered: Option<Tick>,
     /// The edge's own answer after the upstream has failed, as it goes over the wire.
     pub last_word: Option<Bytes>,
+}
+
+impl Forwarding {
+    /// The latest try of a request that arrived at `started`, as it stands at `now`.
+    pub fn attempt(&self, started: Tick, now: Tick) -> Attempt {
+        Attempt {
+            span: self.span,
+            address: self.target.socket(),
+            began: self.tried.since(started),
+            took: now.since(self.tried),
+            status: self.status,
+            trouble: self.trouble.map(Label::name),
+        }
+    }
 }
 
 /// The refusal that was written.

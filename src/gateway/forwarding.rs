@@ -56,6 +56,10 @@ impl Gateway {
             repeatable: head.method.is_safe() && way.class != Class::Payment,
             tries: 0,
             tried: now,
+            span: context.trace.own.span,
+            status: None,
+            trouble: None,
+            earlier: Vec::new(),
             connected: None,
             answered: None,
             last_word: None,
@@ -72,6 +76,10 @@ impl Gateway {
             return Ok(last_word::peer(wire.clone()));
         }
         if way.tries > 0 {
+            if context.trace.own.sampled {
+                way.earlier.push(way.attempt(context.started, now));
+            }
+            (way.status, way.trouble) = (None, None);
             match way.backend.pick(now, Some(&way.target)) {
                 Ok(other) => way.target = other,
                 Err(refusal) => {
@@ -86,6 +94,7 @@ impl Gateway {
             way.metrics.retries.inc();
         }
         way.tried = now;
+        way.span = context.trace.span_of_call();
         Ok(way.backend.peer(&way.target, way.upgrade))
     }
 
@@ -142,6 +151,7 @@ impl Gateway {
                 return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an unasked switch of protocols").into_up());
             }
             way.answered.get_or_insert(now);
+            way.status = Some(head.status.as_u16());
             if !head.status.is_informational()
                 && let Some(ticket) = way.ticket.take()
             {
@@ -228,10 +238,12 @@ impl Gateway {
         let now = self.edge.live().clock.tick();
         if let Progress::Forwarding(way) = &mut context.progress {
             way.backend.connect_failed(&way.target, now);
-            way.metrics.failed(match backend::ended(&error) {
+            let failure = match backend::ended(&error) {
                 Ended::ConnectTimeout => UpstreamFailure::ConnectTimeout,
                 _ => UpstreamFailure::Connect,
-            });
+            };
+            way.metrics.failed(failure);
+            way.trouble = Some(failure);
             let again = way.tries <= way.backend.config().retries;
             error.set_retry(again);
             if !again {
@@ -249,7 +261,8 @@ impl Gateway {
         context: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Progress::Forwarding(way) = &context.progress {
+        if let Progress::Forwarding(way) = &mut context.progress {
+            way.trouble = broken(backend::ended(&error)).or(way.trouble);
             let may = way.repeatable
                 && way.answered.is_none()
                 && way.tries <= way.backend.config().retries
@@ -324,10 +337,18 @@ fn settle(way: &mut Forwarding, ended: Ended) {
     if let Some(ticket) = way.ticket.take() {
         ticket.settle(ended.outcome());
     }
+    if let Some(failure) = broken(ended) {
+        way.metrics.failed(failure);
+        way.trouble = Some(failure);
+    }
+}
+
+/// What it is called when an exchange broke off after it had begun.
+fn broken(ended: Ended) -> Option<UpstreamFailure> {
     match ended {
-        Ended::Timeout => way.metrics.failed(UpstreamFailure::Timeout),
-        Ended::Broken => way.metrics.failed(UpstreamFailure::Reset),
-        _ => {}
+        Ended::Timeout => Some(UpstreamFailure::Timeout),
+        Ended::Broken => Some(UpstreamFailure::Reset),
+        _ => None,
     }
 }
 

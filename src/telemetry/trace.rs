@@ -181,6 +181,11 @@ impl TraceContext {
         }
     }
 
+    /// The span that a call of ours is part of: one of its own when the trace is recorded, else the request's.
+    pub fn span_of_call(&self) -> u64 {
+        if self.own.sampled { some_id() } else { self.own.span }
+    }
+
     /// A trace that starts here.
     pub fn new(sampled: bool) -> TraceContext {
         let trace = new_trace();
