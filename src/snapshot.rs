@@ -21,6 +21,7 @@ use crate::policy::route::{Route, RouteAnswer};
 use crate::policy::{Ingredients, Policy};
 use crate::upstream::Backend;
 use crate::upstream::homeserver::Homeserver;
+use crate::upstream::identity::{Identities, UserRules};
 use crate::upstream::pools::{self, Upstreams};
 use crate::upstream::templates::Template;
 use crate::upstream::wallet::Wallet;
@@ -101,6 +102,7 @@ impl Snapshot {
             _ => None,
         };
         let rows = policy.table.routes().iter().map(named).collect();
+        let rules = UserRules::new(&config.server_name, config.appservice.as_ref())?;
         let services = Services {
             clock: live.clock.clone(),
             metrics: live.metrics.clone(),
@@ -108,6 +110,7 @@ impl Snapshot {
             keyring: live.tokens.keyring.clone(),
             wallet: upstreams.get(pools::WALLET).map(|wallet| Wallet::new(wallet.clone())),
             homeserver: homeserver(),
+            identities: homeserver().map(|homeserver| Identities::of_homeserver(homeserver, rules)),
             resolved: live.resolved.clone(),
         };
         let revision = previous.map_or(1, |previous| previous.revision + 1);

@@ -12,6 +12,7 @@
 //! | [`templates`] | the upstream's path for an operation |
 //! | [`client`] | calls that the edge makes itself |
 //! | [`wallet`], [`homeserver`] | what it asks those two |
+//! | [`identity`] | whose Matrix access token is this, asked afresh |
 //! | [`egress`] | the guarded client for URLs that others gave us |
 //!
 //! A forwarded request goes: [`Backend::admit`] (is the breaker open?) → [`Backend::pick`] (which
@@ -26,6 +27,7 @@ pub mod egress;
 pub mod forward;
 pub mod health;
 pub mod homeserver;
+pub mod identity;
 pub mod outcome;
 pub mod pools;
 pub mod templates;
