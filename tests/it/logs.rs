@@ -67,19 +67,23 @@ fn a_row_of_the_config_is_counted_and_logged_under_its_own_name() {
     for path in ["/partner/v1/orders", "/partner/v1/orders", "/partner/v1/balance"] {
         assert_eq!(edge.send(Request::get(path).bearer(&token)).status, 404);
     }
-    let mut wire = Wire::to(edge.admin);
-    let metrics = Request::get("/metrics").header("host", edge.admin.to_string()).bearer(ADMIN_TOKEN);
-    wire.write(metrics.head_bytes()).unwrap();
-    let metrics = wire.answer().unwrap().text();
+    let metrics = || {
+        let mut wire = Wire::to(edge.admin);
+        let request = Request::get("/metrics").header("host", edge.admin.to_string()).bearer(ADMIN_TOKEN);
+        wire.write(request.head_bytes()).unwrap();
+        wire.answer().unwrap().text()
+    };
+    // A request is counted behind its answer.
     for (name, count) in [("partner_orders", 2), ("custom_wallet_balance", 1)] {
         for line in [
             format!("tmcp_edge_requests_total{{operation=\"{name}\",status=\"4xx\"}} {count}"),
             format!("tmcp_edge_request_duration_seconds_count{{operation=\"{name}\"}} {count}"),
         ] {
-            assert!(metrics.lines().any(|found| found == line), "no {line} in {metrics}");
+            let counted = || metrics().lines().any(|found| found == line);
+            eventually(&line, Duration::from_secs(10), counted);
         }
     }
-    assert!(!metrics.contains("operation=\"custom\""), "{metrics}");
+    assert!(!metrics().contains("operation=\"custom\""));
     eventually("a line for each", Duration::from_secs(10), || edge.access_log().len() == 3);
     let mut names: Vec<_> = edge.access_log().iter().map(|line| line["operation"].to_string()).collect();
     // A line is written behind its answer, so those of two connections may change places.
