@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::uri::PathAndQuery;
 
 use crate::clock::{Clock, Tick};
@@ -68,15 +67,11 @@ impl RequestContext {
 
     /// The request's ids, in the form that upstreams are told.
     pub fn upstream_trace(&self) -> Trace {
-        let span = match &self.progress {
-            Progress::Forwarding(way) => way.span,
-            Progress::Arrived | Progress::Answered => self.trace.own.span,
+        let told = match &self.progress {
+            Progress::Forwarding(way) => way.call,
+            Progress::Arrived | Progress::Answered => self.trace.own,
         };
-        Trace {
-            request_id: self.request_id.header(),
-            trace_id: self.trace.id.header(),
-            traceparent: TraceParent { span, ..self.trace.own }.header(),
-        }
+        Trace { request_id: self.request_id.header(), trace_id: self.trace.id.header(), traceparent: told.header() }
     }
 }
 
@@ -114,8 +109,10 @@ pub struct Forwarding {
     pub tries: u32,
     /// When the latest try began.
     pub tried: Tick,
-    /// The latest try's span.
-    pub span: u64,
+    /// When the request arrived.
+    pub started: Tick,
+    /// What the latest try's upstream is told of the trace.
+    pub call: TraceParent,
     /// What the upstream answered to the latest try.
     pub status: Option<u16>,
     /// Why the latest try failed, if it did.
@@ -126,17 +123,15 @@ pub struct Forwarding {
     pub connected: Option<Tick>,
     /// When the upstream's header was there.
     pub answered: Option<Tick>,
-    /// The edge's own answer after the upstream has failed, as it goes over the wire.
-    pub last_word: Option<Bytes>,
 }
 
 impl Forwarding {
-    /// The latest try of a request that arrived at `started`, as it stands at `now`.
-    pub fn attempt(&self, started: Tick, now: Tick) -> Attempt {
+    /// The latest try as it stands at `now`.
+    pub fn attempt(&self, now: Tick) -> Attempt {
         Attempt {
-            span: self.span,
+            span: self.call.span,
             address: self.target.socket(),
-            began: self.tried.since(started),
+            began: self.tried.since(self.started),
             took: now.since(self.tried),
             status: self.status,
             trouble: self.trouble.map(Label::name),
