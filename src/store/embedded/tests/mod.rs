@@ -1,6 +1,10 @@
+mod disk;
+mod power;
+
 use std::os::unix::fs::MetadataExt as _;
 
 use super::*;
+use crate::store::Operation;
 use crate::clock::ManualClock;
 use crate::store::contract::{self, Place};
 
