@@ -79,6 +79,7 @@ impl Live {
     pub fn apply(&self, config: &Config) {
         self.buckets.set_max_bytes(config.cache.rate_limit.max_size);
         self.bodies.set_limit(config.server.limits.buffered_bodies);
+        self.egress.set_policy(egress_policy(config));
     }
 
     /// Forgets what no longer matters; to be called every few seconds.
@@ -90,7 +91,7 @@ impl Live {
     }
 }
 
-/// Loopback may be called when the config itself names a URL there: a developer's issuer. Nothing else that is not global.
+/// What the config allows, and loopback when the config itself names a URL there: a developer's issuer.
 fn egress_policy(config: &Config) -> EgressPolicy {
     let is_loopback = |url: &Url| match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -98,11 +99,13 @@ fn egress_policy(config: &Config) -> EgressPolicy {
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     };
-    if config.tokens.issuers.iter().any(|issuer| is_loopback(&issuer.jwks_url)) {
+    let mut policy = if config.tokens.issuers.iter().any(|issuer| is_loopback(&issuer.jwks_url)) {
         EgressPolicy::with_loopback()
     } else {
         EgressPolicy::strict()
-    }
+    };
+    policy.allow.extend(config.egress_allow.iter().cloned());
+    policy
 }
 
 /// Bytes that may be held in memory for something, over all requests.

@@ -91,11 +91,11 @@ pub struct BreakerStatus {
     pub upstream: String,
     /// The class of operations.
     pub class: &'static str,
-    /// `closed`, `trial` or `open`.
+    /// `closed`, `open` or `probation`: one call at a time is tried.
     pub state: &'static str,
     /// Failures among the calls it looks back on.
     pub failures: u32,
-    /// Seconds until the next trial, when it is open.
+    /// Seconds until the next call is tried, rounded up, unless it is closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<u64>,
 }

@@ -84,8 +84,8 @@ impl FillGuard {
         (guard, Flight(receiver))
     }
 
-    /// Takes the head of the upstream's answer, before anything of ours is added to it. When the answer may not be
-    /// kept, those who wait are let go at once; later calls then do nothing.
+    /// Takes the head of the upstream's answer as the upstream sent it: a cookie that goes no further still says that the
+    /// answer is not for keeping. When the answer may not be kept, those who wait are let go at once; later calls then do nothing.
     pub fn head(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), Unstorable> {
         let shared = &self.shared;
         let result = freshness(status, headers, &shared.vary_by, shared.size.ttl).and_then(|freshness| {
@@ -107,6 +107,15 @@ impl FillGuard {
                 self.give_up(why);
                 Err(why)
             }
+        }
+    }
+
+    /// Takes the headers as they go on to the client, before anything of ours is added: what has been taken out of them
+    /// is not kept either.
+    pub fn passed_on(&mut self, headers: &HeaderMap) {
+        if let Some(head) = &mut self.head {
+            head.headers = headers.clone();
+            strip(&mut head.headers);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Our own on top of moka rather than Pingora's, whose in-memory store is for testing, copies each hit and is slower
 //! than asking a quick upstream. An entry belongs to a caller: the caller's whole identity is part of the key, the key
 //! is compared as a whole and never by a hash alone, so two callers cannot share an entry. Rows are cached only where
-//! the config says so, and only 200 answers to `GET` are kept; `HEAD` is answered from them.
+//! the config says so, and only 200 answers to `GET` are kept; `HEAD` and conditional requests are answered from them.
 //!
 //! - **Coalescing.** Of concurrent misses of one key one goes upstream, with a [`FillGuard`]; the others wait for
 //!   it, for as long as they are told. When it comes to nothing they go themselves.
@@ -13,6 +13,7 @@
 //! - **What may not be kept** is remembered for a while, so that callers do not queue up for an answer that each of them
 //!   has to fetch anyway.
 
+mod conditional;
 mod entry;
 mod fill;
 mod key;

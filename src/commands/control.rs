@@ -85,7 +85,7 @@ impl Control for EdgeControl {
                     class: class.as_str(),
                     state: reading.position.as_str(),
                     failures: reading.failures_in_window,
-                    retry_after_seconds: None,
+                    retry_after_seconds: reading.next_trial.map(|wait| wait.as_millis().div_ceil(1000) as u64),
                 });
             }
         }
@@ -148,7 +148,7 @@ fn usages(edge: &Edge, cache: &ResponseCache) -> Vec<(CacheName, u64, u64)> {
     vec![
         (CacheName::Response, entries, bytes),
         (CacheName::Token, tokens.len() as u64, tokens.bytes() as u64),
-        (CacheName::Limit, limit.live as u64, 0),
+        (CacheName::Limit, limit.live as u64, limit.bytes as u64),
     ]
 }
 

@@ -13,7 +13,7 @@ use super::reader::{Load, Value};
 use super::tree::{NOTHING, Node};
 use super::types::{AccessLog, Config, Log, Server, Store, Validation};
 use super::upstream::{Upstreams, WALLET};
-use super::{appservice, limits, miniapps, server, tokens, upstream, validation};
+use super::{appservice, egress, limits, miniapps, server, tokens, upstream, validation};
 use crate::model::ids::is_server_name;
 
 /// Reads a config and every file that it names. `env` answers for `${NAME}`.
@@ -118,6 +118,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
     let cache = map_block(m, "cache", validation::caches);
     let appservice = m.optional("appservice", appservice::read);
     let cors_origins = m.section("cors", validation::cors);
+    let egress_allow = m.section("egress", egress::read);
     let log = m.section("log", log);
     let otlp = m.section("telemetry", |m| m.optional("otlp", |v| v.url("the URL of an OTLP collector, https")));
     Some(Config {
@@ -136,6 +137,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
         upstreams: upstreams?.by_name,
         miniapps: miniapps.unwrap_or_default(),
         cors_origins,
+        egress_allow,
         log,
         otlp,
         files: Vec::new(),

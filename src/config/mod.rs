@@ -14,6 +14,7 @@
 //! | `explain` | every key with its meaning and default |
 
 mod appservice;
+mod egress;
 mod endpoints;
 mod explain;
 mod limits;

@@ -49,6 +49,8 @@ pub struct Config {
     pub miniapps: BTreeMap<MiniAppId, Arc<MiniApp>>,
     /// Origins that browsers may call from; empty: CORS is off.
     pub cors_origins: Vec<String>,
+    /// Networks that may be called on somebody's word although they are not global; without TLS, too.
+    pub egress_allow: Vec<IpNet>,
     /// Logs.
     pub log: Log,
     /// OTLP collector (HTTP, protobuf) to send spans to.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora::proxy::Session;
 
 use super::{Gateway, Passage};
@@ -48,11 +49,11 @@ impl Gateway {
             })
         });
         let (status, cached) = match cache.lookup(&key, rule) {
-            Lookup::Hit(entry) => (CacheStatus::Hit, Cached::Hit(self.answer_of(&entry))),
+            Lookup::Hit(entry) => (CacheStatus::Hit, Cached::Hit(self.answer_of(&entry, &head.headers))),
             Lookup::Fill(guard) => (CacheStatus::Miss, Cached::Fill(Some(guard))),
             Lookup::Pass => (CacheStatus::Miss, Cached::Fill(None)),
             Lookup::Wait(waiter) => match waiter.wait(WAIT_AT_MOST).await {
-                Waited::Hit(entry) => (CacheStatus::Hit, Cached::Hit(self.answer_of(&entry))),
+                Waited::Hit(entry) => (CacheStatus::Hit, Cached::Hit(self.answer_of(&entry, &head.headers))),
                 Waited::Alone => (CacheStatus::Miss, Cached::Fill(None)),
             },
         };
@@ -60,11 +61,15 @@ impl Gateway {
         cached
     }
 
-    fn answer_of(&self, entry: &Entry) -> Answer {
-        let headers = entry.headers().iter().filter(|(name, _)| *name != CONTENT_LENGTH);
-        let headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let answer = Answer { status: entry.status(), headers, body: entry.body().clone() };
-        answer.with(AGE, HeaderValue::from(entry.age(self.edge.live().clock.tick())))
+    /// The answer that is kept, or 304 for a caller that has it.
+    fn answer_of(&self, entry: &Entry, request: &HeaderMap) -> Answer {
+        let age = HeaderValue::from(entry.age(self.edge.live().clock.tick()));
+        let answer = if entry.is_held_by(request) {
+            Answer { status: StatusCode::NOT_MODIFIED, headers: listed(&entry.held_headers()), body: Bytes::new() }
+        } else {
+            Answer { status: entry.status(), headers: listed(entry.headers()), body: entry.body().clone() }
+        };
+        answer.with(AGE, age)
     }
 
     /// What a caller has changed, it must not be shown as it was.
@@ -73,6 +78,11 @@ impl Gateway {
             with_identity(passage, |identity| self.cache.load().invalidate_caller(&identity));
         }
     }
+}
+
+fn listed(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let headers = headers.iter().filter(|(name, _)| *name != CONTENT_LENGTH);
+    headers.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Runs `then` with everything that an upstream is told about the caller.

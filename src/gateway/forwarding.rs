@@ -169,11 +169,14 @@ impl Gateway {
         }
         let Some((route, _)) = &passage.context.trail.route else { return Ok(()) };
         let manner = manner(route.auth);
-        forward::response(head, manner);
         if let Some(fill) = &mut passage.fill
             && fill.head(head.status, &head.headers).is_err()
         {
             passage.fill = None;
+        }
+        forward::response(head, manner);
+        if let Some(fill) = &mut passage.fill {
+            fill.passed_on(&head.headers);
         }
         let mut facts = passage.facts();
         facts.keep_upstream_security = manner == Manner::Raw;

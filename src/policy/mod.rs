@@ -41,7 +41,7 @@ use crate::clock::{Clock, Tick};
 use crate::error::{Code, Refusal};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::model::Operation;
-use crate::model::rows::limit;
+use crate::model::rows::{Auth, limit};
 use authn::{Authn, Caller};
 pub use build::Ingredients;
 use guard::PeerGuard;
@@ -156,7 +156,9 @@ impl Policy {
         trail.caller = match self.authn.authenticate(route.auth, &head.headers, head.uri.query(), unix).await {
             Ok(caller) => caller,
             Err(refusal) => {
-                if refusal.code() == Code::InvalidToken {
+                // A wrong hs_token is 403 on Matrix paths; elsewhere that code says who one is, not that one lied.
+                let guessed = route.auth == Auth::Homeserver && refusal.code() == Code::Forbidden;
+                if guessed || refusal.code() == Code::InvalidToken {
                     self.guard.failed_auth(peer, now);
                 }
                 return Err(refusal);

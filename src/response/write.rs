@@ -82,7 +82,8 @@ pub async fn send(session: &mut Session, answer: Answer, facts: &Facts<'_>) -> R
         header.append_header(name, value)?;
     }
     decorate(&mut header, facts)?;
-    if answer.status != StatusCode::NO_CONTENT {
+    // 304 would have to say how long the whole answer is, which is not for it to tell (RFC 9110 section 8.6).
+    if answer.status != StatusCode::NO_CONTENT && answer.status != StatusCode::NOT_MODIFIED {
         // An answer without a length would end with the connection on HTTP/1.1.
         header.insert_header(CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
     }

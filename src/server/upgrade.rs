@@ -150,10 +150,31 @@ fn listen(path: &Path) -> Result<Waiting, String> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(fail)?,
         Err(_) => {}
     }
-    let listener = UnixListener::bind(path).map_err(fail)?;
-    let waiting = Waiting(listener, path.to_path_buf());
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(fail)?;
-    Ok(waiting)
+    // A socket's file is there before anything listens on it, and whoever sees ours may connect at once. So it is made
+    // under a name that nobody looks for.
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(format!(".{}", std::process::id()));
+    let made = Unfinished(unfinished.into());
+    // In a container every process may have the same number, one that was killed just here among them.
+    let _ = fs::remove_file(&made.0);
+    let listener = UnixListener::bind(&made.0).map_err(fail)?;
+    fs::set_permissions(&made.0, fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    // Unlike renaming, linking does not take the place of a successor that was quicker.
+    fs::hard_link(&made.0, path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => format!("another process waits at {} already", path.display()),
+        _ => fail(error),
+    })?;
+    Ok(Waiting(listener, path.to_path_buf()))
+}
+
+/// The name that a socket is made under, given up once it has its own.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // It may never have come to be.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 fn check_peer(stream: &tokio::net::UnixStream) -> Result<(), String> {

@@ -78,6 +78,8 @@ pub struct Reading {
     pub position: Position,
     /// Failures among the calls looked back on.
     pub failures_in_window: u32,
+    /// How long until a trial is let through; `None` while everything passes.
+    pub next_trial: Option<Duration>,
     /// How often it opened.
     pub opened: u64,
     /// Calls refused while it was open.
@@ -232,14 +234,16 @@ impl Breaker {
 
     /// What it is doing at `now`, and its counters.
     pub fn read(&self, now: Tick) -> Reading {
-        let (position, failures_in_window) = match &*self.state.lock() {
-            State::Closed { failures, .. } => (Position::Closed, *failures),
-            State::Open { until } if now < *until => (Position::Open, 0),
-            State::Open { .. } | State::Probation { .. } => (Position::Probation, 0),
+        let (position, failures_in_window, next_trial) = match &*self.state.lock() {
+            State::Closed { failures, .. } => (Position::Closed, *failures, None),
+            State::Open { until } if now < *until => (Position::Open, 0, Some(until.since(now))),
+            State::Open { .. } => (Position::Probation, 0, Some(Duration::ZERO)),
+            State::Probation { next_trial, .. } => (Position::Probation, 0, Some(next_trial.since(now))),
         };
         Reading {
             position,
             failures_in_window,
+            next_trial,
             opened: self.counts.opened.load(Ordering::Relaxed),
             refused: self.counts.refused.load(Ordering::Relaxed),
             trials: self.counts.trials.load(Ordering::Relaxed),

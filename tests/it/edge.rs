@@ -35,6 +35,8 @@ pub const ROOM: &str = "!chat:tween.example";
 pub const APP: &str = "ma_shop_001";
 /// The official one, with every scope there is.
 pub const OFFICIAL_APP: &str = "ma_bank_001";
+/// What opens the admin address.
+pub const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// For the edge to come up, on a machine that is busy.
 const START_WITHIN: Duration = Duration::from_secs(60);
 
@@ -104,6 +106,7 @@ impl Setup {
 pub struct TestEdge {
     pub address: SocketAddr,
     pub tls: SocketAddr,
+    pub admin: SocketAddr,
     pub hs_token: String,
     pub client_secret: String,
     pub sandbox: Running,
@@ -247,7 +250,7 @@ impl TestEdge {
         aws_lc_rs::rand::fill(&mut master_key).unwrap();
         let master_key = BASE64_STANDARD.encode(master_key);
         write(place, "master.key", &master_key);
-        write(place, "admin-tokens", "test:0123456789abcdef0123456789abcdef\n");
+        write(place, "admin-tokens", &format!("test:{ADMIN_TOKEN}\n"));
         write(place, "as-token", &as_token);
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         write(place, "edge.crt", &pair.cert.pem());
@@ -315,6 +318,7 @@ impl TestEdge {
         let edge = TestEdge {
             address,
             tls,
+            admin,
             hs_token,
             client_secret,
             sandbox,

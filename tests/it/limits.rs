@@ -199,6 +199,12 @@ fn failed_authentications_shut_their_address_out() {
             (0..7).map(|_| edge.send(wrong.clone().header("x-forwarded-for", &ip)).status).collect();
         assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429], "{wrong:?}");
     }
+    // And so is the homeserver's token, which is refused in its own way.
+    let ip = fresh_ip();
+    let transaction = Request::new("PUT", "/_matrix/app/v1/transactions/1").header("x-forwarded-for", &ip);
+    let guess = transaction.header("content-type", "application/json").body(r#"{"events":[]}"#).bearer("wrong");
+    let statuses: Vec<u16> = (0..7).map(|_| edge.send(guess.clone()).status).collect();
+    assert_eq!(statuses, [403, 403, 403, 403, 403, 429, 429]);
     // A scope that is missing is no guess.
     let (ip, narrow) = (fresh_ip(), edge.token(&[Scope::UserRead]));
     assert!((0..8).all(|_| ask(&ip, &narrow).status == 403));

@@ -9,6 +9,7 @@
 
 mod arrows;
 mod bodies;
+mod cached;
 mod dev;
 mod docs;
 mod edge;

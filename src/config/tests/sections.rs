@@ -55,6 +55,21 @@ fn listeners_need_addresses_of_their_own() {
 }
 
 #[test]
+fn egress_is_opened_to_ranges_and_never_to_everything() {
+    assert_eq!(with("").unwrap().egress_allow, []);
+    let allowed = with("egress: { allow: [10.20.0.0/16, 'fd00::/8', 192.168.1.7] }").unwrap().egress_allow;
+    let texts: Vec<_> = allowed.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["10.20.0.0/16", "fd00::/8", "192.168.1.7/32"]);
+    assert_eq!(
+        problems("egress: { allow: [10.0.0.5/8, 0.0.0.0/0, '::ffff:10.0.0.0/104'] }"),
+        "c/edge.yaml:4:19: egress.allow[0]: found \"10.0.0.5/8\", expected an address range such as 10.0.0.0/8 (no bits set behind the prefix), or one address\n\
+         c/edge.yaml:4:31: egress.allow[1]: 0.0.0.0/0 would let mini-apps have us call anything, expected the networks that are meant\n\
+         c/edge.yaml:4:42: egress.allow[2]: ::ffff:10.0.0.0/104 is IPv4 in IPv6 dress, expected the range as IPv4"
+    );
+    assert!(problems("egress: { alow: [] }").contains("did you mean allow?"));
+}
+
+#[test]
 fn proxies_are_ranges_and_never_everybody() {
     let listen = "listen: [{ address: '127.0.0.1:80' }], trusted_proxies";
     assert!(server(&format!("{listen}: [10.0.0.0/8, '::1']")).is_ok());

@@ -60,6 +60,8 @@ struct Padded(Mutex<Shard>);
 pub struct Stats {
     /// Buckets in memory.
     pub live: usize,
+    /// Bytes that they take, at most.
+    pub bytes: usize,
     /// Buckets there is room for.
     pub most: usize,
     /// Buckets forgotten because they were full again, since the start.
@@ -94,6 +96,7 @@ impl Buckets {
     pub fn stats(&self) -> Stats {
         Stats {
             live: self.live.load(Ordering::Relaxed),
+            bytes: self.live.load(Ordering::Relaxed) * BYTES_PER_BUCKET,
             most: self.most_per_shard.load(Ordering::Relaxed) * SHARDS,
             swept: self.swept.load(Ordering::Relaxed),
             evicted: self.evicted.load(Ordering::Relaxed),

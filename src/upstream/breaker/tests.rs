@@ -66,16 +66,20 @@ fn open_for_a_minute_then_one_trial_each_ten_seconds() {
     assert_eq!(rig.admit().unwrap_err(), 60);
     rig.hand.advance(Duration::from_secs(59));
     assert_eq!(rig.admit().unwrap_err(), 1);
+    assert_eq!(rig.breaker.read(rig.clock.tick()).next_trial, Some(Duration::from_secs(1)));
     rig.hand.advance(Duration::from_secs(1));
 
+    let next_trial = || rig.breaker.read(rig.clock.tick()).next_trial;
+    assert_eq!(next_trial(), Some(Duration::ZERO));
     let trial = rig.admit().unwrap();
     assert!(trial.is_trial());
+    assert_eq!(next_trial(), Some(Duration::from_secs(10)));
     assert_eq!(rig.admit().unwrap_err(), 10, "one trial at a time");
     trial.settle(Outcome::Failure);
     assert_eq!(rig.admit().unwrap_err(), 10);
     rig.hand.advance(Duration::from_secs(10));
     rig.admit().unwrap().settle(Outcome::Success);
-    assert_eq!(rig.position(), Position::Closed);
+    assert_eq!((rig.position(), next_trial()), (Position::Closed, None));
     // Closed means closed: four failures are none too many.
     (0..4).for_each(|_| rig.call(Outcome::Failure));
     assert_eq!(rig.position(), Position::Closed);

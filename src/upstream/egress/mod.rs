@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -102,7 +103,7 @@ impl std::error::Error for EgressError {}
 #[derive(Clone, Debug)]
 pub struct Egress {
     client: Client,
-    policy: Arc<EgressPolicy>,
+    policy: Arc<ArcSwap<EgressPolicy>>,
 }
 
 impl Egress {
@@ -111,7 +112,7 @@ impl Egress {
     /// # Errors
     /// [`EgressError::Failed`] when TLS cannot be set up.
     pub fn new(policy: EgressPolicy) -> Result<Egress, EgressError> {
-        let policy = Arc::new(policy);
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
         let client = Client::builder()
             .dns_resolver(CheckedResolver { policy: policy.clone() })
             .no_proxy()
@@ -126,6 +127,11 @@ impl Egress {
             .build()
             .map_err(|e| EgressError::Failed(chain(&e)))?;
         Ok(Egress { client, policy })
+    }
+
+    /// Puts another policy in force. Connections that are kept from before end within half a minute of idleness.
+    pub fn set_policy(&self, policy: EgressPolicy) {
+        self.policy.store(Arc::new(policy));
     }
 
     /// `GET url`.
@@ -175,6 +181,7 @@ impl Egress {
     /// [`EgressError::Refused`], saying why.
     pub fn check(&self, url: &Url) -> Result<(), EgressError> {
         let refused = |why: String| Err(EgressError::Refused(why));
+        let policy = self.policy.load();
         if !url.username().is_empty() || url.password().is_some() {
             return refused("a URL with credentials in it".to_owned());
         }
@@ -186,14 +193,14 @@ impl Egress {
             None => return refused("a URL without a host".to_owned()),
         };
         if let Some(address) = literal
-            && let Some(class) = self.policy.refusal(address)
+            && let Some(class) = policy.refusal(address)
         {
             return refused(format!("{address} is {class}"));
         }
         let plain_allowed = match (literal, url.host_str()) {
-            (Some(address), _) => self.policy.allows(address),
+            (Some(address), _) => policy.allows(address),
             // The one name that RFC 6761 ties to loopback; what it resolves to is checked all the same.
-            (None, name) => name == Some("localhost") && self.policy.allows(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            (None, name) => name == Some("localhost") && policy.allows(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         };
         match url.scheme() {
             "https" => Ok(()),
@@ -205,12 +212,12 @@ impl Egress {
 
 /// Looks names up and keeps the addresses that may be called.
 struct CheckedResolver {
-    policy: Arc<EgressPolicy>,
+    policy: Arc<ArcSwap<EgressPolicy>>,
 }
 
 impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let policy = self.policy.clone();
+        let policy = self.policy.load_full();
         Box::pin(async move {
             let name = name.as_str().to_owned();
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
@@ -319,6 +326,18 @@ mod tests {
         let url = Url::parse(&format!("https://localhost:{port}/ok")).unwrap();
         let error = Egress::new(EgressPolicy::strict()).unwrap().get(&url, LIMITS).await.unwrap_err();
         assert!(error.to_string().contains("loopback"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_network_is_opened_and_closed_while_it_runs() {
+        let address = server().await;
+        let url = Url::parse(&format!("http://{address}/ok")).unwrap();
+        let egress = Egress::new(EgressPolicy::strict()).unwrap();
+        assert!(matches!(egress.get(&url, LIMITS).await, Err(EgressError::Refused(_))));
+        egress.set_policy(EgressPolicy { allow: vec![IpNet::parse("127.0.0.0/8").unwrap()] });
+        assert_eq!(egress.get(&url, LIMITS).await.unwrap().status, StatusCode::OK);
+        egress.set_policy(EgressPolicy::strict());
+        assert!(matches!(egress.get(&url, LIMITS).await, Err(EgressError::Refused(_))), "by a kept connection");
     }
 
     #[tokio::test]
