@@ -20,6 +20,7 @@ use crate::policy::route::RouteAnswer;
 use crate::policy::{Ingredients, Policy};
 use crate::upstream::Backend;
 use crate::upstream::homeserver::Homeserver;
+use crate::upstream::identity::{Identities, UserRules};
 use crate::upstream::pools::{self, Upstreams};
 use crate::upstream::templates::Template;
 use crate::upstream::wallet::Wallet;
@@ -94,6 +95,7 @@ impl Snapshot {
             _ => None,
         });
         let ways = ways.collect();
+        let rules = UserRules::new(&config.server_name, config.appservice.as_ref())?;
         let services = Services {
             clock: live.clock.clone(),
             metrics: live.metrics.clone(),
@@ -101,6 +103,7 @@ impl Snapshot {
             keyring: live.tokens.keyring.clone(),
             wallet: upstreams.get(pools::WALLET).map(|wallet| Wallet::new(wallet.clone())),
             homeserver: homeserver(),
+            identities: homeserver().map(|homeserver| Identities::of_homeserver(homeserver, rules)),
             resolved: live.resolved.clone(),
         };
         let revision = previous.map_or(1, |previous| previous.revision + 1);

@@ -29,6 +29,7 @@ mod problem;
 mod reader;
 pub mod secret;
 mod server;
+mod store;
 mod tokens;
 mod tree;
 pub mod types;

@@ -8,6 +8,7 @@ pub mod operation;
 pub mod rows;
 pub mod scope;
 pub mod token;
+pub mod wording;
 
 pub use ids::{MiniAppId, RoomId, UserId};
 pub use operation::Operation;

@@ -32,3 +32,20 @@ pub struct TepClaims {
     /// `exp`, seconds since the Unix epoch; never used after this.
     pub expires_at: u64,
 }
+
+/// Whether a bearer token is meant as a TEP token: it bears the prefix, or has a JWT's three parts. Matrix access
+/// tokens have neither.
+pub fn looks_like_tep(token: &str) -> bool {
+    token.starts_with("tep.") || token.bytes().filter(|b| *b == b'.').count() == 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tep_tokens_are_told_from_matrix_ones() {
+        assert!(looks_like_tep("tep.eyJ.e30.x") && looks_like_tep("eyJ.e30.x"));
+        assert!(!looks_like_tep("syt_YWxpY2U_abc") && !looks_like_tep("a.b") && !looks_like_tep("a.b.c.d"));
+    }
+}

@@ -19,6 +19,7 @@ use crate::policy::Permit;
 use crate::policy::keyring::Keyring;
 use crate::store::Backend;
 use crate::upstream::homeserver::Homeserver;
+use crate::upstream::identity::Identities;
 use crate::upstream::wallet::Wallet;
 
 /// What operations work with.
@@ -35,6 +36,8 @@ pub struct Services {
     pub wallet: Option<Wallet>,
     /// The homeserver, when the config names one.
     pub homeserver: Option<Homeserver>,
+    /// Whose Matrix access token is this, asked afresh; `None` when the config names nobody who would know.
+    pub identities: Option<Identities>,
     /// Wallets that were resolved.
     pub resolved: Arc<resolve::Resolved>,
 }

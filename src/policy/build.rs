@@ -9,12 +9,13 @@ use super::keyring::issuer_of;
 use super::rate_limit::{Buckets, Limiter, Policies};
 use super::route::RouteTable;
 use super::validate::Validator;
-use super::whoami::{MAX_OPEN, MatrixTokens, UserRules};
+use super::whoami::{MAX_OPEN, MatrixTokens};
 use super::{Policy, route_limits};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::upstream::egress::Egress;
 use crate::upstream::homeserver::Homeserver;
+use crate::upstream::identity::UserRules;
 use crate::upstream::pools::HOMESERVER;
 
 /// What a policy is made of.
@@ -88,6 +89,6 @@ fn matrix_tokens(from: &Ingredients<'_>, hasher: UserHasher) -> Result<Option<Ar
     {
         return Ok(Some(known.clone()));
     }
-    let rules = UserRules::new(&from.config.server_name, from.config.appservice.as_ref(), hasher)?;
-    Ok(Some(Arc::new(MatrixTokens::new(Arc::new(homeserver.clone()), rules, MAX_OPEN))))
+    let rules = UserRules::new(&from.config.server_name, from.config.appservice.as_ref())?;
+    Ok(Some(Arc::new(MatrixTokens::new(Arc::new(homeserver.clone()), rules, hasher, MAX_OPEN))))
 }

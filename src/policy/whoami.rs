@@ -14,18 +14,17 @@ use futures::future::{BoxFuture, Shared};
 use http::HeaderValue;
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use regex::Regex;
 use tokio::sync::Semaphore;
 
 use super::authn::identity::{UserHash, UserHasher};
 use super::rate_limit::LimitKey;
-use crate::config::AppService;
 use crate::error::{Challenge, Code, Refusal};
 use crate::model::UserId;
 use crate::model::matrix::Whoami;
 use crate::store::seal::sha256;
 use crate::upstream::forward::Identity;
 use crate::upstream::homeserver::{self, WhoamiError};
+use crate::upstream::identity::UserRules;
 
 /// How long an answer is kept.
 pub const KEPT_FOR: Duration = Duration::from_secs(60);
@@ -83,58 +82,6 @@ pub struct MatrixUser {
     pub user_hash: UserHash,
 }
 
-/// Whose users may call with a Matrix access token.
-#[derive(Clone, Debug)]
-pub struct UserRules {
-    server_name: String,
-    sender: Option<String>,
-    namespaces: Vec<Regex>,
-    hasher: UserHasher,
-}
-
-impl UserRules {
-    /// Users of `server_name`, but not those of our own Application Service: whoever holds its `as_token` speaks for
-    /// thousands of invented users.
-    ///
-    /// # Errors
-    /// Names the namespace whose pattern is no regular expression.
-    pub fn new(server_name: &str, service: Option<&AppService>, hasher: UserHasher) -> Result<UserRules, String> {
-        let pattern = |namespace: &crate::config::Namespace| {
-            // Homeservers match from the beginning of the id, without asking that the end be reached.
-            Regex::new(&format!("^(?:{})", namespace.regex))
-                .map_err(|e| format!("namespaces.users: {}: {e}", namespace.regex))
-        };
-        Ok(UserRules {
-            server_name: server_name.to_owned(),
-            sender: service.map(|service| service.sender_localpart.clone()),
-            namespaces: service.map(|s| s.users.iter().map(pattern).collect()).transpose()?.unwrap_or_default(),
-            hasher,
-        })
-    }
-
-    fn admit(&self, answer: Whoami) -> Verdict {
-        let user = answer.user;
-        if answer.is_guest {
-            return Verdict::Forbidden("Guests may not use this operation.");
-        }
-        if user.server() != self.server_name {
-            return Verdict::Forbidden("Users of other servers may not use this operation.");
-        }
-        let service = self.sender.as_deref() == Some(user.localpart());
-        if service || self.namespaces.iter().any(|pattern| pattern.is_match(user.as_str())) {
-            return Verdict::Forbidden("Users of the application service may not use this operation.");
-        }
-        let Ok(header) = HeaderValue::from_str(user.as_str()) else { return Verdict::Unknown };
-        Verdict::User(Arc::new(MatrixUser {
-            identity: Identity { user_id: Some(header), ..Identity::default() },
-            user_key: LimitKey::user(&user),
-            user_hash: self.hasher.hash(user.as_str()),
-            device_id: answer.device_id,
-            user,
-        }))
-    }
-}
-
 /// What there is to say about a token.
 #[derive(Clone, Debug)]
 enum Verdict {
@@ -163,6 +110,7 @@ pub struct MatrixTokens {
 struct Inner {
     homeserver: Arc<dyn Homeserver>,
     rules: UserRules,
+    hasher: UserHasher,
     good: Cache<Key, (Verdict, u64)>,
     bad: Cache<Key, (Verdict, u64)>,
     asking: Mutex<HashMap<Key, Asking>>,
@@ -177,12 +125,13 @@ impl std::fmt::Debug for MatrixTokens {
 
 impl MatrixTokens {
     /// Asks `homeserver`, with at most `open` questions at a time ([`MAX_OPEN`]).
-    pub fn new(homeserver: Arc<dyn Homeserver>, rules: UserRules, open: usize) -> MatrixTokens {
+    pub fn new(homeserver: Arc<dyn Homeserver>, rules: UserRules, hasher: UserHasher, open: usize) -> MatrixTokens {
         // Times are ours to judge, by the clock that callers hold; moka's own only clears away what is long dead.
         let cache = || Cache::builder().max_capacity(MAX_KEPT).time_to_live(2 * KEPT_FOR).build();
         let inner = Inner {
             homeserver,
             rules,
+            hasher,
             good: cache(),
             bad: cache(),
             asking: Mutex::default(),
@@ -252,9 +201,24 @@ impl Inner {
         (now.abs_diff(asked_at) < KEPT_FOR.as_secs()).then_some(verdict)
     }
 
+    fn judge(&self, whoami: Whoami) -> Verdict {
+        let whoami = match self.rules.admit(whoami) {
+            Ok(whoami) => whoami,
+            Err(why) => return Verdict::Forbidden(why),
+        };
+        let Ok(header) = HeaderValue::from_str(whoami.user.as_str()) else { return Verdict::Unknown };
+        Verdict::User(Arc::new(MatrixUser {
+            identity: Identity { user_id: Some(header), ..Identity::default() },
+            user_key: LimitKey::user(&whoami.user),
+            user_hash: self.hasher.hash(whoami.user.as_str()),
+            device_id: whoami.device_id,
+            user: whoami.user,
+        }))
+    }
+
     fn remember(&self, key: Key, answer: Result<Option<Whoami>, Unavailable>, now: u64) -> Result<Verdict, Trouble> {
         let verdict = match answer.map_err(Trouble::Homeserver)? {
-            Some(whoami) => self.rules.admit(whoami),
+            Some(whoami) => self.judge(whoami),
             None => Verdict::Unknown,
         };
         let (keep, drop) = match verdict {

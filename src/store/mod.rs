@@ -12,6 +12,8 @@
 //! | `contract` | the tests that every back end has to pass |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
+//! | `oauth` | what the OAuth server remembers |
+//! | `redis` | the back end on Redis, and its handle for those who run scripts of their own |
 //! | `seal` | how secrets lie in a store |
 
 pub mod archive;
@@ -22,7 +24,9 @@ pub mod embedded;
 pub mod folder;
 pub mod keys;
 mod measured;
+pub mod oauth;
 mod open;
+pub mod redis;
 pub mod seal;
 mod topics;
 pub mod transfer;
@@ -31,4 +35,4 @@ pub use backend::{
     Applied, Backend, Batch, Claimed, Condition, Durability, Entry, Lease, Operation, Partition, Read, Record,
     StoreError, Version,
 };
-pub use open::open;
+pub use open::{Opened, open};

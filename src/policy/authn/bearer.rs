@@ -68,12 +68,6 @@ const fn is_token68_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
 }
 
-/// Whether a bearer token is meant as a TEP token: it bears the prefix, or has a JWT's three parts. Matrix access
-/// tokens have neither.
-pub fn looks_like_tep(token: &str) -> bool {
-    token.starts_with("tep.") || token.bytes().filter(|b| *b == b'.').count() == 2
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -128,11 +122,5 @@ mod tests {
                 proptest::prop_assert!(value.ends_with(token) || value.trim_end().ends_with(token));
             }
         }
-    }
-
-    #[test]
-    fn tep_tokens_are_told_from_matrix_ones() {
-        assert!(looks_like_tep("tep.eyJ.e30.x") && looks_like_tep("eyJ.e30.x"));
-        assert!(!looks_like_tep("syt_YWxpY2U_abc") && !looks_like_tep("a.b") && !looks_like_tep("a.b.c.d"));
     }
 }

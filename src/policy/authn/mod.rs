@@ -51,6 +51,7 @@ use crate::config::MiniApp;
 use crate::error::{Challenge, Code, Refusal};
 use crate::metrics::{Credential as CredentialKind, CredentialResult, TokenResult};
 use crate::model::rows::Auth;
+use crate::model::token::looks_like_tep;
 use crate::model::{MiniAppId, ScopeSet, UserId};
 use crate::upstream::forward::Identity;
 
@@ -181,11 +182,11 @@ impl Authn {
             },
             Auth::Matrix | Auth::Developer => self.matrix(bearer_of(headers)?, now).await,
             Auth::MatrixOrTep => match bearer_of(headers)? {
-                token if bearer::looks_like_tep(token) => self.tep(token, now).await,
+                token if looks_like_tep(token) => self.tep(token, now).await,
                 token => self.matrix(token, now).await,
             },
             Auth::MatrixOrOfficialTep => match bearer_of(headers)? {
-                token if bearer::looks_like_tep(token) => official(self.tep(token, now).await?),
+                token if looks_like_tep(token) => official(self.tep(token, now).await?),
                 token => self.matrix(token, now).await,
             },
             Auth::Client => match bearer::credential(headers)? {
@@ -211,7 +212,7 @@ impl Authn {
                 .inside("no homeserver upstream is configured"));
         };
         // Not for the homeserver to see: whoever reads its logs could use it.
-        if bearer::looks_like_tep(token) {
+        if looks_like_tep(token) {
             let refusal =
                 Refusal::new(Code::InvalidToken, "This operation takes a Matrix access token, not a TEP token.")
                     .challenge(Challenge::BearerInvalid);

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::config::Namespace;
+use crate::config::{AppService, Namespace};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -52,8 +52,8 @@ fn service() -> AppService {
 }
 
 fn tokens(demo: &Arc<Demo>, open: usize) -> Arc<MatrixTokens> {
-    let rules = UserRules::new("tween.example", Some(&service()), UserHasher::new(b"salt")).unwrap();
-    Arc::new(MatrixTokens::new(demo.clone(), rules, open))
+    let rules = UserRules::new("tween.example", Some(&service())).unwrap();
+    Arc::new(MatrixTokens::new(demo.clone(), rules, UserHasher::new(b"salt"), open))
 }
 
 async fn code(tokens: &MatrixTokens, token: &str, now: u64) -> Result<String, (Code, Option<u64>)> {
@@ -154,6 +154,6 @@ async fn one_question_for_one_token_and_a_cap_for_all() {
 #[test]
 fn a_namespace_that_is_no_pattern_is_named() {
     let service = AppService { users: vec![Namespace { exclusive: true, regex: "@(".to_owned() }], ..service() };
-    let error = UserRules::new("tween.example", Some(&service), UserHasher::new(b"salt")).unwrap_err();
+    let error = UserRules::new("tween.example", Some(&service)).unwrap_err();
     assert!(error.starts_with("namespaces.users: @(:"), "{error}");
 }
