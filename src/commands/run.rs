@@ -54,7 +54,10 @@ pub(super) fn start(
         .map_err(|error| format!("log.access: the access log cannot be opened: {error}"))?;
     let snapshot = Snapshot::build(config, &live, None)?;
     let config = snapshot.config.clone();
-    let Store::Embedded { path: data_folder } = config.store.clone();
+    let data_folder = match &config.store {
+        Store::Embedded { path } => Some(path.clone()),
+        Store::Redis(_) => None,
+    };
     let spec = ServerSpec {
         server: config.server.clone(),
         max_header_size: config.validation.max_header_size,
@@ -62,7 +65,7 @@ pub(super) fn start(
         upstream_pool: snapshot.upstreams.pool_size(),
         files,
         upgrade,
-        data_folder: Some(data_folder),
+        data_folder,
         lifecycle: lifecycle.clone(),
         clock,
     };

@@ -107,6 +107,7 @@ fn alone(store: &config::Store) -> Result<Option<ServiceLock>, String> {
             folder::prepare(path)?;
             ServiceLock::take(path).map(Some)
         }
+        config::Store::Redis(_) => Ok(None),
     }
 }
 
@@ -123,7 +124,7 @@ async fn make_room(store: &dyn Backend, force: bool) -> Result<(), String> {
 
 fn open(store: &config::Store, clock: &Clock) -> Result<Arc<dyn Backend>, String> {
     let metrics = Metrics::new(&[]).map_err(|error| error.to_string())?;
-    store::open(store, clock, &Arc::new(metrics))
+    store::open(store, clock, &Arc::new(metrics)).map(|opened| opened.store)
 }
 
 fn runtime() -> Result<Runtime, String> {

@@ -23,7 +23,7 @@ const CALLERS: usize = 8;
 
 fn open(folder: &Path) -> Arc<dyn Backend> {
     let at = config::Store::Embedded { path: folder.to_owned() };
-    store::open(&at, &Clock::system(), &Arc::new(Metrics::new(&[]).unwrap())).unwrap()
+    store::open(&at, &Clock::system(), &Arc::new(Metrics::new(&[]).unwrap())).unwrap().store
 }
 
 async fn number(store: &dyn Backend, caller: usize, name: &str) -> u64 {
