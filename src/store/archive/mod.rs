@@ -217,10 +217,11 @@ mod tests {
         let value = proptest::collection::vec(any::<u8>(), 0..200);
         let time = (0..u64::MAX / 2).prop_map(Duration::from_millis);
         let ttl = proptest::option::of(time.clone());
-        let values = ("[a-z]{1,9}", ".*", value.clone(), any::<u64>(), ttl).prop_map(|(of, name, value, version, ttl)| {
-            let entry = Entry { value: value.into(), version: Version(version) };
-            Record::Value { partition: Partition::of("grant", &[&of]), name, entry, ttl }
-        });
+        let values =
+            ("[a-z]{1,9}", ".*", value.clone(), any::<u64>(), ttl).prop_map(|(of, name, value, version, ttl)| {
+                let entry = Entry { value: value.into(), version: Version(version) };
+                Record::Value { partition: Partition::of("grant", &[&of]), name, entry, ttl }
+            });
         let items = ("[a-z]{1,9}", ".*", ".*", value, time).prop_map(|(of, queue, id, value, due_in)| Record::Item {
             partition: Partition::of("lane", &[&of]),
             queue,

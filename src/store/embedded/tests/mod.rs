@@ -4,8 +4,8 @@ mod power;
 use std::os::unix::fs::MetadataExt as _;
 
 use super::*;
-use crate::store::Operation;
 use crate::clock::ManualClock;
+use crate::store::Operation;
 use crate::store::contract::{self, Place};
 
 fn metrics() -> Arc<Metrics> {

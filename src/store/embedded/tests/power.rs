@@ -35,12 +35,7 @@ fn change(caller: usize, from: u64, to: u64) -> Batch {
         .delete(format!("b{}", (to + 25) % 50))
         .put("z", b, None)
         .with(Operation::Dequeue { queue: "q".to_owned(), id: item(from), lease: None })
-        .with(Operation::Enqueue {
-            queue: "q".to_owned(),
-            id: item(to),
-            value: Bytes::new(),
-            due_in: Duration::ZERO,
-        })
+        .with(Operation::Enqueue { queue: "q".to_owned(), id: item(to), value: Bytes::new(), due_in: Duration::ZERO })
 }
 
 fn partition(caller: usize) -> Partition {
