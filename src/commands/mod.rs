@@ -7,6 +7,7 @@ pub mod inspect;
 pub mod keys;
 pub mod revoke;
 pub mod run;
+pub mod store;
 
 use std::path::Path;
 

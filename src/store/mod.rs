@@ -5,6 +5,8 @@
 //! | `backend` | the seam: what a place that remembers has to be able to do |
 //! | `open` | from the config to an open store |
 //! | `embedded` | the store in the data folder (redb) |
+//! | `archive` | backup files |
+//! | `transfer` | backup, restore and copy |
 //! | `folder` | the data folder: whose it is, and which edge serves from it |
 //! | `measured` | counting around a back end |
 //! | `contract` | the tests that every back end has to pass |
@@ -16,6 +18,7 @@
 //! | `blocking` | asking it from code that does not wait |
 //! | `seal` | how secrets lie in a store |
 
+pub mod archive;
 pub mod backend;
 mod blocking;
 #[cfg(test)]
@@ -30,6 +33,7 @@ pub mod redis;
 pub mod revocations;
 pub mod seal;
 mod topics;
+pub mod transfer;
 
 pub use backend::{
     Applied, Backend, Batch, Claimed, Condition, Durability, Entry, Lease, Operation, Partition, Read, Record,
