@@ -62,7 +62,7 @@ fn app(m: &mut Map<'_>) -> Option<MiniApp> {
     Some(MiniApp { id: id?, name: name?, official, scopes, secret_hashes, webhook_url, webhook_secret, suspended })
 }
 
-fn hash(value: &Value<'_>) -> Option<[u8; 32]> {
+pub(super) fn hash(value: &Value<'_>) -> Option<[u8; 32]> {
     let expected = "the SHA-256 of a client secret, 64 hex digits (printf %s SECRET | sha256sum), in quotes";
     // The text is not repeated: whoever wrote the secret itself here must not find it in a log.
     let word = match &value.node.kind {

@@ -22,6 +22,7 @@ mod load;
 mod map;
 mod miniapps;
 pub mod net;
+pub mod oauth;
 mod opener;
 mod outside;
 pub mod pattern;

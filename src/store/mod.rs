@@ -8,6 +8,7 @@
 //! | `folder` | the data folder: whose it is, and which edge serves from it |
 //! | `measured` | counting around a back end |
 //! | `contract` | the tests that every back end has to pass |
+//! | `refusal` | what a caller is told when the store fails |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
 //! | `oauth` | what the OAuth server remembers |
@@ -22,6 +23,7 @@ pub mod keys;
 mod measured;
 pub mod oauth;
 mod open;
+mod refusal;
 pub mod seal;
 mod topics;
 
