@@ -18,7 +18,8 @@ use crate::policy::authn::{Generation, Revocations, VerifierState};
 use crate::policy::guard::Peers;
 use crate::policy::keyring::Keyring;
 use crate::policy::rate_limit::Buckets;
-use crate::store::{self, Backend};
+use crate::store::redis::Redis;
+use crate::store::{self, Backend, Opened};
 use crate::upstream::egress::{Egress, EgressPolicy};
 
 /// State that a reload hands on.
@@ -30,6 +31,8 @@ pub struct Live {
     pub metrics: Arc<Metrics>,
     /// What is remembered.
     pub store: Arc<dyn Backend>,
+    /// The Redis that the store is on, shared with other edges; `None`: the store is this machine's.
+    pub redis: Option<Redis>,
     /// Limit buckets.
     pub buckets: Arc<Buckets>,
     /// What is known of addresses.
@@ -49,8 +52,10 @@ impl Live {
     /// signing key when there is none.
     pub fn open(config: &Config, clock: Clock) -> Result<Live, String> {
         let metrics = Arc::new(Metrics::new(Code::NAMES).map_err(|error| error.to_string())?);
-        let store = store::open(&config.store, &clock, &metrics)?;
-        let Store::Embedded { path } = &config.store;
+        let Opened { store, redis } = store::open(&config.store, &clock, &metrics)?;
+        let Store::Embedded { path } = &config.store else {
+            return Err("store.kind: redis holds no key ring yet".to_owned());
+        };
         let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set")?;
         let generation = Generation::default();
         let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;
@@ -59,6 +64,7 @@ impl Live {
         Ok(Live {
             metrics: metrics.clone(),
             store,
+            redis,
             buckets: Arc::new(Buckets::new(config.cache.rate_limit.max_size)),
             peers: Arc::new(Peers::new()),
             tokens: VerifierState {

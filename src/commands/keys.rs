@@ -105,7 +105,9 @@ fn scopes(list: &str) -> Result<ScopeSet, String> {
 }
 
 fn open(config: &Config) -> Result<Keyring, String> {
-    let Store::Embedded { path } = &config.store;
+    let Store::Embedded { path } = &config.store else {
+        return Err("store.kind: redis holds no key ring yet".to_owned());
+    };
     let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set: it seals the signing keys")?;
     Keyring::open(path, master_key, Generation::default()).map_err(|error| error.to_string())
 }

@@ -11,9 +11,9 @@ use super::opener::{Disk, Opener};
 use super::problem::{Problem, Problems};
 use super::reader::{Load, Value};
 use super::tree::{NOTHING, Node};
-use super::types::{AccessLog, Config, Log, Server, Store, Validation};
+use super::types::{AccessLog, Config, Log, Server, Validation};
 use super::upstream::{Upstreams, WALLET};
-use super::{appservice, egress, limits, miniapps, oauth, server, tokens, upstream, validation};
+use super::{appservice, egress, limits, miniapps, oauth, server, store, tokens, upstream, validation};
 use crate::model::ids::is_server_name;
 
 /// Reads a config and every file that it names. `env` answers for `${NAME}`.
@@ -80,7 +80,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
         v.parsed("the homeserver's name, such as tween.example", |text| is_server_name(text).then(|| text.to_owned()))
     });
     let server = m.section("server", server::read);
-    let store = m.section("store", store);
+    let store = m.section("store", store::read);
     let master_key = m.section("keys", tokens::master_key);
 
     let upstreams = match m.get("upstreams") {
@@ -187,19 +187,6 @@ fn bodies_fit(m: &Map<'_>, server: &Server, rules: &Validation) {
             "room for at least one body",
         );
     }
-}
-
-fn store(m: &mut Map<'_>) -> Option<Store> {
-    let kind = m.get("kind");
-    if let Some(kind) = kind.as_ref().filter(|kind| kind.word() == Some("redis")) {
-        m.ignore(|_| true);
-        return kind.refuse("the redis store is not built yet", "embedded");
-    }
-    if let Some(kind) = kind {
-        kind.choice(&[("embedded", ())]);
-    }
-    let path = m.or("path", PathBuf::from("/var/lib/tmcp-edge"), |v| v.path());
-    Some(Store::Embedded { path })
 }
 
 fn log(m: &mut Map<'_>) -> Log {

@@ -30,6 +30,7 @@ mod problem;
 mod reader;
 pub mod secret;
 mod server;
+mod store;
 mod tokens;
 mod tree;
 pub mod types;

@@ -81,6 +81,10 @@ families! {
     STORE_CHANGES Counter "tmcp_edge_store_changes_total" [] "Batches and claims that those commits held.";
     STORE_SWEPT Counter "tmcp_edge_store_swept_values_total" [] "Expired values that the embedded store removed.";
     STORE_BYTES Gauge "tmcp_edge_store_bytes" [] "Size of the embedded store's file.";
+    REDIS_ROUND_TRIPS Counter "tmcp_edge_redis_round_trips_total" ["use"] "Exchanges with Redis, by what for.";
+    REDIS_FAULTS Counter "tmcp_edge_redis_faults_total" ["kind"] "Exchanges with Redis that failed, by kind; those that were repeated too.";
+    REDIS_CONNECTIONS Counter "tmcp_edge_redis_connections_total" ["result"] "Connections to Redis opened, or not.";
+    REDIS_SHORTFALLS Counter "tmcp_edge_redis_wait_shortfalls_total" [] "Durable writes that too few replicas acknowledged in time.";
     CONNECTIONS_OPEN Gauge "tmcp_edge_connections_open" [] "Client connections open.";
     CONNECTIONS_ACCEPTED Counter "tmcp_edge_connections_accepted_total" [] "Client connections accepted.";
     CONNECTIONS_REFUSED Counter "tmcp_edge_connections_refused_total" ["reason"] "Client connections refused or cut before a request was seen.";

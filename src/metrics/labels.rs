@@ -287,6 +287,52 @@ labels! {
         Failed "failed",
     }
 
+    /// What Redis was asked for.
+    RedisUse {
+        /// To read.
+        Read "read",
+        /// To write.
+        Write "write",
+        /// To decide a limit.
+        Limit "limit",
+        /// How it is: topology, health.
+        Control "control",
+    }
+
+    /// Why Redis did not do what it was asked.
+    RedisFault {
+        /// No connection could be opened, or the last try is too recent to try again.
+        Connect "connect",
+        /// Name or password were refused, or the user may not do this.
+        Denied "denied",
+        /// The connection broke.
+        Dropped "dropped",
+        /// No answer in time.
+        Timeout "timeout",
+        /// The slot is elsewhere, or moving.
+        Redirected "redirected",
+        /// A replica was asked to write.
+        ReadOnly "read_only",
+        /// The server is reading its data after a start.
+        Loading "loading",
+        /// The cluster does not serve the slot now.
+        ClusterDown "cluster_down",
+        /// The server has no memory left, or cannot write to its disk.
+        Full "full",
+        /// The server has too few replicas to take writes.
+        NoReplicas "no_replicas",
+        /// Anything else.
+        Other "other",
+    }
+
+    /// What came of opening a connection.
+    Opened {
+        /// It is open.
+        Ok "ok",
+        /// It is not.
+        Failed "failed",
+    }
+
     /// What became of a span.
     SpanResult {
         /// The collector took it.

@@ -83,6 +83,14 @@ pub struct Metrics {
     pub log_lines: IntCounter,
     /// Access-log lines lost.
     pub log_dropped: IntCounter,
+    /// Exchanges with Redis.
+    pub redis_round_trips: Counters<RedisUse>,
+    /// Exchanges with Redis that failed.
+    pub redis_faults: Counters<RedisFault>,
+    /// Connections to Redis.
+    pub redis_connections: Counters<Opened>,
+    /// Durable writes that too few replicas acknowledged in time.
+    pub redis_shortfalls: IntCounter,
     /// Trace spans.
     pub spans: Counters<SpanResult>,
 }
@@ -131,6 +139,10 @@ impl Metrics {
             ready: tables::gauge(r, &families::READY)?,
             log_lines: tables::counter(r, &families::LOG_LINES)?,
             log_dropped: tables::counter(r, &families::LOG_DROPPED)?,
+            redis_round_trips: Counters::new(r, &families::REDIS_ROUND_TRIPS)?,
+            redis_faults: Counters::new(r, &families::REDIS_FAULTS)?,
+            redis_connections: Counters::new(r, &families::REDIS_CONNECTIONS)?,
+            redis_shortfalls: tables::counter(r, &families::REDIS_SHORTFALLS)?,
             spans: Counters::new(r, &families::SPANS)?,
             registry,
         })

@@ -32,7 +32,6 @@ operations! {
     OauthConsent "oauth_consent",
     OauthToken "oauth_token",
     OauthDevice "oauth_device",
-    OauthApps "oauth_apps",
     OauthRevoke "oauth_revoke",
     OauthIntrospect "oauth_introspect",
     AuthRevoke "auth_revoke",

@@ -254,7 +254,6 @@ pub const ROWS: &[Row] = &[
         methods: &[Verb::Get, Verb::Post],
         paths: &["/oauth2/consent"],
         body: Body::Form,
-        answer: Answer::Edge,
         ..OAUTH
     },
     Row {
@@ -278,15 +277,6 @@ pub const ROWS: &[Row] = &[
         methods: &[Verb::Get, Verb::Post],
         paths: &["/oauth2/device"],
         body: Body::Form,
-        answer: Answer::Edge,
-        ..OAUTH
-    },
-    Row {
-        operation: Op::OauthApps,
-        methods: &[Verb::Get, Verb::Post],
-        paths: &["/oauth2/apps"],
-        body: Body::Form,
-        answer: Answer::Edge,
         ..OAUTH
     },
     Row {
@@ -311,7 +301,6 @@ pub const ROWS: &[Row] = &[
         paths: &["/api/v1/auth/revoke"],
         auth: Auth::MatrixOrTep,
         body: Body::Json("auth_revoke"),
-        answer: Answer::Edge,
         ..OAUTH
     },
     Row {

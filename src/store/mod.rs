@@ -12,6 +12,7 @@
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
 //! | `oauth` | what the OAuth server remembers |
+//! | `redis` | the back end on Redis, and its handle for those who run scripts of their own |
 //! | `seal` | how secrets lie in a store |
 
 pub mod backend;
@@ -23,6 +24,7 @@ pub mod keys;
 mod measured;
 pub mod oauth;
 mod open;
+pub mod redis;
 mod refusal;
 pub mod seal;
 mod topics;
@@ -31,4 +33,4 @@ pub use backend::{
     Applied, Backend, Batch, Claimed, Condition, Durability, Entry, Lease, Operation, Partition, Read, Record,
     StoreError, Version,
 };
-pub use open::open;
+pub use open::{Opened, open};

@@ -151,14 +151,6 @@ fn secrets_come_from_files_or_variables() {
 }
 
 #[test]
-fn the_redis_store_says_what_it_is() {
-    assert_eq!(
-        problems("store: { kind: redis, nodes: [redis://10.0.0.5:6379], mode: single }"),
-        "c/edge.yaml:4:16: store.kind: the redis store is not built yet, expected embedded"
-    );
-}
-
-#[test]
 fn addresses_on_the_web_are_protected() {
     let with_url = |url: &str| with_files(&format!("public_url: {url}\nserver_name: a.example\n{LISTEN}"), &files());
     let expected = "expected the https URL that clients reach this edge at, such as https://tmcp.example.com";

@@ -1,0 +1,69 @@
+//! Against real servers.
+
+use super::testing::{Cluster, Server, Watched};
+use super::*;
+use crate::config::{RedisMode, RedisNode, RedisTimeouts};
+
+/// A config for servers on loopback.
+pub(super) fn config(mode: RedisMode, urls: &[String]) -> RedisStore {
+    let node = |url: &String| RedisNode {
+        host: "127.0.0.1".to_owned(),
+        port: url.rsplit_once(':').unwrap().1.parse().unwrap(),
+    };
+    RedisStore {
+        nodes: urls.iter().map(node).collect(),
+        mode,
+        username: None,
+        password: None,
+        sentinel_username: None,
+        sentinel_password: None,
+        tls: None,
+        replica_reads: false,
+        timeouts: RedisTimeouts {
+            connect: Duration::from_secs(1),
+            command: Duration::from_secs(2),
+            total: Duration::from_secs(20),
+        },
+        wait_replicas: None,
+        require_durability: true,
+    }
+}
+
+pub(super) fn open(store: &RedisStore) -> Redis {
+    Redis::new(store, Clock::system(), Arc::new(Metrics::new(&[]).unwrap()))
+}
+
+/// A script answers, a push arrives.
+async fn serves(redis: &Redis) {
+    let script = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+    // Scripts do not wait for a first look at the servers; this does.
+    redis.publish("nothing").await.unwrap();
+    let counted = redis.script(&script, &[b"tmcp:{x}:l"], &[b"2"], Duration::from_secs(1)).await;
+    assert_eq!(counted, Ok(Value::Int(2)));
+    let mut topic = redis.subscribe("revocations");
+    // The number moves when listening begins.
+    topic.changed().await.unwrap();
+    let before = *topic.borrow_and_update();
+    redis.publish("revocations").await.unwrap();
+    topic.changed().await.unwrap();
+    assert_eq!(*topic.borrow(), before + 1);
+}
+
+#[tokio::test]
+async fn one_server_runs_scripts_and_passes_pushes_on() {
+    let server = Server::start(&[]);
+    serves(&open(&config(RedisMode::Single, &[server.url()]))).await;
+}
+
+#[tokio::test]
+async fn a_primary_under_sentinels_runs_scripts_and_passes_pushes_on() {
+    let watched = Watched::start();
+    serves(&open(&config(RedisMode::Sentinel { master: "tmcp".to_owned() }, &watched.urls()))).await;
+}
+
+#[tokio::test]
+async fn a_cluster_runs_scripts_and_passes_pushes_on() {
+    let cluster = Cluster::start();
+    // One node leads to all.
+    serves(&open(&config(RedisMode::Cluster, &cluster.urls()[..1]))).await;
+}
