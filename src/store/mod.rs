@@ -11,7 +11,6 @@
 //! | `refusal` | what a caller is told when the store fails |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
-//! | `oauth` | what the OAuth server remembers |
 //! | `redis` | the back end on Redis, and its handle for those who run scripts of their own |
 //! | `seal` | how secrets lie in a store |
 
