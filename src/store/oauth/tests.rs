@@ -22,7 +22,7 @@ fn open() -> (tempfile::TempDir, Arc<dyn Backend>) {
     let folder = tempfile::tempdir().unwrap();
     let place = config::Store::Embedded { path: folder.path().join("store") };
     let metrics = Arc::new(Metrics::new(&[]).unwrap());
-    let store = store::open(&place, &Clock::system(), &metrics).unwrap();
+    let store = store::open(&place, &Clock::system(), &metrics).unwrap().store;
     (folder, store)
 }
 
