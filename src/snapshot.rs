@@ -100,6 +100,8 @@ impl Snapshot {
             clock: live.clock.clone(),
             metrics: live.metrics.clone(),
             store: live.store.clone(),
+            config: config.clone(),
+            verifier: policy.authn.verifier().clone(),
             keyring: live.tokens.keyring.clone(),
             wallet: upstreams.get(pools::WALLET).map(|wallet| Wallet::new(wallet.clone())),
             homeserver: homeserver(),

@@ -96,11 +96,9 @@ impl Caller {
         match self {
             Caller::Tep(token) => Some(&token.claims.user),
             Caller::Matrix(user) => Some(&user.user),
-            Caller::Anonymous
-            | Caller::Homeserver
-            | Caller::Client(_)
-            | Caller::Named(_)
-            | Caller::ResourceServer => None,
+            Caller::Anonymous | Caller::Homeserver | Caller::Client(_) | Caller::Named(_) | Caller::ResourceServer => {
+                None
+            }
         }
     }
 
@@ -141,11 +139,9 @@ impl Caller {
         match self {
             Caller::Tep(token) => Some(token.user_hash),
             Caller::Matrix(user) => Some(user.user_hash),
-            Caller::Anonymous
-            | Caller::Homeserver
-            | Caller::Client(_)
-            | Caller::Named(_)
-            | Caller::ResourceServer => None,
+            Caller::Anonymous | Caller::Homeserver | Caller::Client(_) | Caller::Named(_) | Caller::ResourceServer => {
+                None
+            }
         }
     }
 }
