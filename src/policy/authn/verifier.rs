@@ -63,7 +63,7 @@ pub struct Rules {
 }
 
 /// Verifies tokens under one config revision.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Verifier {
     state: VerifierState,
     rules: Rules,
