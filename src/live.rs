@@ -18,6 +18,7 @@ use crate::policy::authn::{Generation, RevocationFeed, Revocations, VerifierStat
 use crate::policy::guard::Peers;
 use crate::policy::keyring::Keyring;
 use crate::policy::rate_limit::Buckets;
+use crate::store::keys::KeyStore;
 use crate::store::redis::Redis;
 use crate::store::revocations::RevocationLog;
 use crate::store::{self, Backend, Opened};
@@ -56,12 +57,8 @@ impl Live {
     pub fn open(config: &Config, clock: Clock) -> Result<Live, String> {
         let metrics = Arc::new(Metrics::new(Code::NAMES).map_err(|error| error.to_string())?);
         let Opened { store, redis } = store::open(&config.store, &clock, &metrics)?;
-        let Store::Embedded { path } = &config.store else {
-            return Err("store.kind: redis holds no key ring yet".to_owned());
-        };
-        let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set")?;
         let generation = Generation::default();
-        let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;
+        let keyring = open_keyring(config, &store, generation.clone())?;
         keyring.ensure_signing_key(clock.unix_secs()).map_err(|error| error.to_string())?;
         let revocations = Arc::new(Revocations::new(generation.clone()));
         let log = RevocationLog::new(store.clone(), clock.clone());
@@ -102,6 +99,20 @@ impl Live {
         self.peers.sweep(now);
         self.tokens.revocations.sweep(self.clock.unix_secs());
     }
+}
+
+/// The key ring of the config's store, open. A ring that an earlier release left in the data folder is taken over.
+///
+/// # Errors
+/// Why it cannot be opened and what to do, for a person.
+pub fn open_keyring(config: &Config, store: &Arc<dyn Backend>, generation: Generation) -> Result<Keyring, String> {
+    let unset = "keys.master_key_file is not set: it seals the signing keys";
+    let master_key = config.master_key.as_ref().ok_or(unset)?;
+    if let Store::Embedded { path } = &config.store {
+        let keys = KeyStore::new(store.clone());
+        store::blocking(keys.import(path)).map_err(|error| error.to_string())?;
+    }
+    Keyring::open(store.clone(), master_key, generation).map_err(|error| error.to_string())
 }
 
 /// What the config allows, and loopback when the config itself names a URL there: a developer's issuer or

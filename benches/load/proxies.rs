@@ -177,7 +177,7 @@ impl EdgeSetup {
             let sub = folder.join(sub);
             fs::create_dir_all(&sub).map_err(|e| told(&sub, e))?;
         }
-        for (from, to) in [("master.key", "master.key"), ("keyring.json", "store/keyring.json")] {
+        for (from, to) in [("master.key", "master.key"), ("store.redb", "store/store.redb")] {
             let to = folder.join(to);
             if !to.exists() {
                 fs::copy(tokens.folder.join(from), &to).map_err(|e| told(&to, e))?;

@@ -5,11 +5,13 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tmcp_edge::clock::Clock;
-use tmcp_edge::config::secret::Secret;
+use tmcp_edge::config::{Secret, Store};
+use tmcp_edge::metrics::Metrics;
 use tmcp_edge::model::{MiniAppId, Scope, ScopeSet, UserId};
 use tmcp_edge::policy::authn::generation::Generation;
 use tmcp_edge::policy::keyring::{Keyring, TokenRequest, issuer_of};
@@ -27,7 +29,7 @@ pub const APP: &str = "ma_load_001";
 
 /// A key ring, what seals it, and tokens that it signed.
 pub struct Tokens {
-    /// The folder that holds `master.key` and `keyring.json`.
+    /// The folder that holds `master.key` and a store with the key ring.
     pub folder: PathBuf,
     /// One for each user, `tep.` included.
     pub list: Vec<String>,
@@ -55,7 +57,10 @@ pub fn prepare(folder: &Path, count: usize) -> Result<Tokens, String> {
     let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     let key_file = folder.join("master.key");
     fs::write(&key_file, &key).map_err(|e| told(&key_file, e))?;
-    let ring = Keyring::open(folder, &Secret::new(key), Generation::default()).map_err(|e| e.to_string())?;
+    let metrics = Arc::new(Metrics::new(&[]).map_err(|e| e.to_string())?);
+    let place = Store::Embedded { path: folder.to_owned() };
+    let opened = tmcp_edge::store::open(&place, &Clock::system(), &metrics)?;
+    let ring = Keyring::open(opened.store, &Secret::new(key), Generation::default()).map_err(|e| e.to_string())?;
     ring.ensure_signing_key(now).map_err(|e| e.to_string())?;
     let list = mint(&ring, count, now)?;
     let mut text = format!("{}\n", now + LIFE);

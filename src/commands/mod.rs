@@ -10,14 +10,24 @@ pub mod run;
 pub mod store;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use log::LevelFilter;
 
+use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::store::Backend;
 
 /// Reads a config, with `${NAME}` taken from the environment.
 pub(crate) fn load(path: &Path) -> Result<Config, String> {
     config::load(path, &|name| std::env::var(name).ok()).map_err(|problems| problems.to_string())
+}
+
+/// Opens the config's store for a command, with the clock that it goes by.
+pub(crate) fn open_store(config: &Config) -> Result<(Arc<dyn Backend>, Clock), String> {
+    let clock = Clock::system();
+    let store = store::open(&config.store, &clock)?;
+    Ok((store, clock))
 }
 
 /// Crates that, when asked for details, print what clients sent, credentials included.

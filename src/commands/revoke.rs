@@ -2,17 +2,13 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use super::load;
+use super::{load, open_store};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::error::Code;
-use crate::metrics::Metrics;
 use crate::model::{MiniAppId, Revocation, Revoked, UserId};
 use crate::policy::authn::verifier::MAX_LIFETIME;
+use crate::store;
 use crate::store::revocations::RevocationLog;
-use crate::store::{self, Opened};
 
 /// What `tmcp-edge revoke` was told to revoke, as it was typed.
 #[derive(Clone, Debug, Default)]
@@ -32,19 +28,12 @@ pub struct Asked {
 /// `tmcp-edge revoke`.
 pub fn revoke(path: &Path, asked: &Asked) -> Result<ExitCode, String> {
     let config = load(path)?;
-    let clock = Clock::system();
-    let what = what(asked, clock.unix_secs())?;
-    let log = open(&config, &clock)?;
+    let what = what(asked, Clock::system().unix_secs())?;
+    let (store, clock) = open_store(&config)?;
+    let log = RevocationLog::new(store, clock);
     let Revocation { what, .. } = store::blocking(log.append(what)).map_err(|error| error.to_string())?;
     println!("{}. Running edges follow within a second.", told(&what));
     Ok(ExitCode::SUCCESS)
-}
-
-/// The log of the config's store.
-pub(super) fn open(config: &Config, clock: &Clock) -> Result<RevocationLog, String> {
-    let metrics = Arc::new(Metrics::new(Code::NAMES).map_err(|error| error.to_string())?);
-    let Opened { store, .. } = store::open(&config.store, clock, &metrics)?;
-    Ok(RevocationLog::new(store, clock.clone()))
 }
 
 fn what(asked: &Asked, now: u64) -> Result<Revoked, String> {

@@ -26,8 +26,6 @@ use crate::telemetry::{AccessLog, Spans, Telemetry};
 
 /// How often what no longer matters is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// How often the key ring's file is looked at: a revoked key is refused within about a second.
-const KEYS_EVERY: Duration = Duration::from_millis(500);
 /// How long log lines may take to be written out at the end.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -193,7 +191,7 @@ fn reload_hook(
                 config.require_for_run().map_err(|unmet| unmet.to_string())?;
                 let server = server.get().ok_or("the server is still starting")?;
                 let files = config.files.clone();
-                edge.live().tokens.keyring.refresh().map_err(|error| error.to_string())?;
+                runtime.block_on(edge.live().tokens.keyring.refresh()).map_err(|error| error.to_string())?;
                 edge.replace(config, &runtime, |config| {
                     let mut restart = server.apply(&config.server)?;
                     restart.extend(fixed_at_start(&first, config));
@@ -240,17 +238,6 @@ async fn look_after(edge: Arc<Edge>) {
             edge.live().sweep();
         }
     };
-    let keys = async {
-        loop {
-            tokio::time::sleep(KEYS_EVERY).await;
-            let keyring = edge.live().tokens.keyring.clone();
-            match tokio::task::spawn_blocking(move || keyring.refresh()).await {
-                Ok(Ok(true)) => log::info!("the key ring has changed and is in force"),
-                Ok(Err(error)) => log::error!("the key ring cannot be read; the last good one stays in force: {error}"),
-                _ => {}
-            }
-        }
-    };
     let issuers = async {
         loop {
             let snapshot = edge.snapshot();
@@ -266,5 +253,5 @@ async fn look_after(edge: Arc<Edge>) {
             }
         }
     };
-    tokio::join!(sweeping, keys, edge.live().revocations.follow(), issuers);
+    tokio::join!(sweeping, edge.live().tokens.keyring.keep_fresh(), edge.live().revocations.follow(), issuers);
 }

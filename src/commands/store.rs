@@ -122,7 +122,7 @@ async fn make_room(store: &dyn Backend, force: bool) -> Result<(), String> {
     transfer::clear(store).await.map_err(told)
 }
 
-fn open(store: &config::Store, clock: &Clock) -> Result<Arc<dyn Backend>, String> {
+pub(super) fn open(store: &config::Store, clock: &Clock) -> Result<Arc<dyn Backend>, String> {
     let metrics = Metrics::new(&[]).map_err(|error| error.to_string())?;
     store::open(store, clock, &Arc::new(metrics)).map(|opened| opened.store)
 }

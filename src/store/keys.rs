@@ -1,21 +1,28 @@
-//! The key ring's file: `keyring.json` in the store's folder.
+//! The key ring: one value of the store, so that every instance on it signs and checks with the same keys.
 //!
-//! A plain file rather than a table, because commands change it while an edge is running: they take a lock, replace
-//! the file in one step and leave; the edge sees that the file is another one and reads it. Private keys in it are
-//! sealed ([`super::seal`]); everything else may be read by whoever may read the folder.
+//! It is small and changes rarely, so it is read and replaced as a whole, on condition that nobody else has replaced it
+//! meanwhile. Private keys in it are sealed ([`super::seal`]); everything else may be read by whoever may read the store.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::{Applied, Backend, Batch, Condition, Partition, Read, StoreError, Version};
 
 /// The format that this release writes.
 const VERSION: u32 = 1;
-/// More than any ring needs; a larger file is not ours.
-const MAX_BYTES: u64 = 1 << 20;
+const NAME: &str = "ring";
+/// What is told when the ring changes.
+const TOPIC: &str = "keys";
+/// How often others may come first before that is called a fault.
+const TRIES: usize = 100;
+/// Where releases before the store kept the ring, in the data folder.
+const OLD_FILE: &str = "keyring.json";
 
 /// What a key is used for at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +39,7 @@ pub enum KeyState {
 }
 
 impl KeyState {
-    /// The name in the file and in `tmcp-edge keys list`.
+    /// The name in the store and in `tmcp-edge keys list`.
     pub const fn as_str(self) -> &'static str {
         match self {
             KeyState::Announced => "announced",
@@ -72,7 +79,7 @@ impl fmt::Debug for KeyRecord {
     }
 }
 
-/// What the file holds.
+/// The whole ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyDocument {
     version: u32,
@@ -82,158 +89,107 @@ pub struct KeyDocument {
     pub keys: Vec<KeyRecord>,
 }
 
-/// Why the file could not be read or written.
-#[derive(Debug)]
-pub enum KeyFileError {
-    /// The operating system refused.
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
-    /// The file is not a key ring.
-    Malformed {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl fmt::Display for KeyFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            KeyFileError::Io { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
-            KeyFileError::Malformed { path, reason } => write!(f, "{} is not a key ring: {reason}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for KeyFileError {}
-
-/// Tells one version of the file from the next without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-}
-
-/// The ring's place on disk.
+/// The ring's place in the store.
 #[derive(Clone, Debug)]
-pub struct KeyFile {
-    folder: PathBuf,
-    path: PathBuf,
+pub struct KeyStore {
+    store: Arc<dyn Backend>,
 }
 
-impl KeyFile {
-    /// The ring of the store in `folder`. Nothing is touched yet.
-    pub fn in_folder(folder: &Path) -> KeyFile {
-        KeyFile { folder: folder.to_owned(), path: folder.join("keyring.json") }
+impl KeyStore {
+    /// In `store`.
+    pub fn new(store: Arc<dyn Backend>) -> KeyStore {
+        KeyStore { store }
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// A number that moves when somebody changes the ring; the telling can be lost.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.store.subscribe(TOPIC)
     }
 
-    /// What [`KeyFile::read`] would read now; `None`: there is no file.
-    pub fn stamp(&self) -> Option<Stamp> {
-        let meta = fs::metadata(&self.path).ok()?;
-        Some(Stamp { inode: meta.ino(), length: meta.len(), modified: (meta.mtime(), meta.mtime_nsec()) })
-    }
-
-    /// Reads the ring; an absent file is an empty ring.
+    /// The ring and its version; an empty ring and `None` when there is none yet.
     ///
     /// # Errors
-    /// When the file cannot be read, is not a key ring, or was written by a later release in a later format.
-    pub fn read(&self) -> Result<KeyDocument, KeyFileError> {
-        let mut text = String::new();
-        match File::open(&self.path) {
-            Ok(file) => file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|e| self.io("read", e))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(KeyDocument::default()),
-            Err(error) => return Err(self.io("open", error)),
-        };
-        if text.len() as u64 > MAX_BYTES {
-            return Err(self.malformed("it is larger than 1 MiB".to_owned()));
-        }
-        let document: KeyDocument = serde_json::from_str(&text).map_err(|e| self.malformed(e.to_string()))?;
-        match document.version {
-            VERSION => Ok(document),
-            other => Err(self.malformed(format!("format {other}; this release reads format {VERSION}"))),
+    /// When the store fails, or the ring was written by a later release.
+    pub async fn read(&self) -> Result<(KeyDocument, Option<Version>), StoreError> {
+        match self.store.get(&partition(), NAME, Read::Latest).await? {
+            None => Ok((KeyDocument::default(), None)),
+            Some(entry) => Ok((decode(&entry.value)?, Some(entry.version))),
         }
     }
 
-    /// Reads the ring, lets `change` work on it and writes the outcome, all under the ring's lock: two commands at
-    /// the same time happen one after the other. The new file is on disk, name and all, when this returns. When
-    /// `change` fails nothing is written.
+    /// Reads the ring, lets `change` work on it and puts the outcome in its place, durably. When somebody else was faster
+    /// `change` is called again, on what is there then. When it fails nothing is written.
     ///
     /// # Errors
-    /// Those of `change`, of reading and of writing.
-    pub fn update<T, E: From<KeyFileError>>(
+    /// Those of `change` and of the store.
+    pub async fn update<T, E: From<StoreError>>(
         &self,
-        change: impl FnOnce(&mut KeyDocument) -> Result<T, E>,
+        mut change: impl FnMut(&mut KeyDocument) -> Result<T, E>,
     ) -> Result<T, E> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
-            .map_err(|e| self.io("make the folder of", e))?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(self.folder.join("keyring.lock"))
-            .map_err(|e| self.io("open the lock of", e))?;
-        // Held until `lock` is closed, at the end of this function.
-        lock.lock().map_err(|e| self.io("lock", e))?;
-        let before = self.read()?;
-        let mut document = before.clone();
-        let outcome = change(&mut document)?;
-        if document != before {
-            document.version = VERSION;
-            self.write(&document)?;
+        for _ in 0..TRIES {
+            let (before, version) = self.read().await?;
+            let mut document = before.clone();
+            let outcome = change(&mut document)?;
+            if document == before {
+                return Ok(outcome);
+            }
+            let condition = version.map_or(Condition::Absent, Condition::Is);
+            if self.put(document, condition).await? {
+                return Ok(outcome);
+            }
         }
-        Ok(outcome)
+        Err(StoreError::Unavailable("others change the key ring all the time".to_owned()).into())
     }
 
-    fn write(&self, document: &KeyDocument) -> Result<(), KeyFileError> {
-        let mut text = serde_json::to_vec_pretty(document).map_err(|e| self.malformed(e.to_string()))?;
-        text.push(b'\n');
-        let fresh = self.path.with_extension("json.new");
-        // What a killed command left behind must not lend its mode to the new file.
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.io("replace", error)),
-            _ => {}
+    /// Takes over the ring that an earlier release kept as a file in `folder`, unless the store has one. The file stays
+    /// under another name. Says whether it did.
+    ///
+    /// # Errors
+    /// When the store or the file fails.
+    pub async fn import(&self, folder: &Path) -> Result<bool, StoreError> {
+        let file = folder.join(OLD_FILE);
+        let told = |error: io::Error| StoreError::Internal(format!("{}: {error}", file.display()));
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(told(error)),
+        };
+        let document = decode(&text)?;
+        let taken = self.put(document, Condition::Absent).await?;
+        if taken {
+            fs::rename(&file, file.with_extension("json.imported")).map_err(told)?;
         }
-        let mut file = OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(&fresh)
-            .map_err(|e| self.io("write beside", e))?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| self.io("write beside", e))?;
-        fs::rename(&fresh, &self.path).map_err(|e| self.io("replace", e))?;
-        // Without this a power cut may bring the old name back.
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(|e| self.io("sync the folder of", e))
+        Ok(taken)
     }
 
-    fn io(&self, doing: &'static str, source: io::Error) -> KeyFileError {
-        KeyFileError::Io { doing, path: self.path.clone(), source }
+    async fn put(&self, mut document: KeyDocument, condition: Condition) -> Result<bool, StoreError> {
+        document.version = VERSION;
+        let value = serde_json::to_vec(&document).map_err(|error| StoreError::Internal(error.to_string()))?;
+        let batch = Batch::new(partition())?.when(NAME, condition).put(NAME, value, None).telling(TOPIC);
+        Ok(self.store.apply(batch).await? == Applied::Done)
     }
+}
 
-    fn malformed(&self, reason: String) -> KeyFileError {
-        KeyFileError::Malformed { path: self.path.clone(), reason }
+fn partition() -> Partition {
+    Partition::of("keys", &[])
+}
+
+fn decode(value: &[u8]) -> Result<KeyDocument, StoreError> {
+    let document: KeyDocument =
+        serde_json::from_slice(value).map_err(|error| StoreError::Malformed(format!("the key ring: {error}")))?;
+    match document.version {
+        VERSION => Ok(document),
+        other => {
+            Err(StoreError::Malformed(format!("the key ring: format {other}; this release reads format {VERSION}")))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::store::embedded::Embedded;
 
     fn record(kid: &str) -> KeyRecord {
         KeyRecord {
@@ -247,61 +203,63 @@ mod tests {
         }
     }
 
-    fn add(file: &KeyFile, kid: &str) {
-        let added: Result<(), KeyFileError> = file.update(|document| {
-            document.keys.push(record(kid));
-            Ok(())
-        });
+    fn keys(folder: &Path) -> KeyStore {
+        let metrics = Arc::new(crate::metrics::Metrics::new(&[]).unwrap());
+        KeyStore::new(Arc::new(Embedded::open(folder, Clock::system(), metrics).unwrap()))
+    }
+
+    async fn add(keys: &KeyStore, kid: &str) {
+        let added: Result<(), StoreError> = keys
+            .update(|document| {
+                document.keys.push(record(kid));
+                Ok(())
+            })
+            .await;
         added.unwrap();
     }
 
-    #[test]
-    fn is_kept_private_and_replaced_whole() {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn changes_at_the_same_time_lose_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let file = KeyFile::in_folder(&folder.path().join("store"));
-        assert_eq!(file.stamp(), None);
-        assert_eq!(file.read().unwrap(), KeyDocument::default());
-        add(&file, "a");
-        let first = file.stamp();
-        fs::write(file.path().with_extension("json.new"), "left behind").unwrap();
-        add(&file, "b");
-        assert_ne!(file.stamp(), first);
-        assert_eq!(file.read().unwrap().keys, [record("a"), record("b")]);
-        assert_eq!(fs::metadata(file.path()).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(file.path().parent().unwrap()).unwrap().mode() & 0o777, 0o700);
-    }
-
-    #[test]
-    fn commands_at_the_same_time_lose_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = KeyFile::in_folder(folder.path());
-        std::thread::scope(|scope| {
-            for thread in 0..8 {
-                let file = file.clone();
-                scope.spawn(move || (0..4).for_each(|n| add(&file, &format!("{thread}.{n}"))));
-            }
+        let keys = keys(folder.path());
+        assert_eq!(keys.read().await.unwrap(), (KeyDocument::default(), None));
+        let each = (0..16).map(|n| {
+            let keys = keys.clone();
+            tokio::spawn(async move { add(&keys, &n.to_string()).await })
         });
-        assert_eq!(file.read().unwrap().keys.len(), 32);
+        futures::future::join_all(each).await;
+        assert_eq!(keys.read().await.unwrap().0.keys.len(), 16);
     }
 
-    #[test]
-    fn a_failed_change_writes_nothing() {
+    #[tokio::test]
+    async fn a_failed_change_writes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let file = KeyFile::in_folder(folder.path());
-        let failed: Result<(), KeyFileError> = file.update(|document| {
-            document.keys.push(record("a"));
-            Err(file.malformed("no".to_owned()))
-        });
-        assert!(failed.is_err() && file.stamp().is_none());
+        let keys = keys(folder.path());
+        let failed: Result<(), StoreError> = keys
+            .update(|document| {
+                document.keys.push(record("a"));
+                Err(StoreError::Full("no".to_owned()))
+            })
+            .await;
+        assert!(failed.is_err());
+        assert_eq!(keys.read().await.unwrap().1, None);
     }
 
-    #[test]
-    fn says_what_is_wrong_with_a_file() {
+    #[tokio::test]
+    async fn the_file_of_an_earlier_release_is_taken_over_once() {
         let folder = tempfile::tempdir().unwrap();
-        let file = KeyFile::in_folder(folder.path());
-        fs::write(file.path(), "{").unwrap();
-        assert!(file.read().unwrap_err().to_string().contains("keyring.json is not a key ring"));
-        fs::write(file.path(), r#"{"version":9,"master_key":"","keys":[]}"#).unwrap();
-        assert!(file.read().unwrap_err().to_string().contains("format 9; this release reads format 1"));
+        let file = folder.path().join(OLD_FILE);
+        let keys = keys(folder.path());
+        assert!(!keys.import(folder.path()).await.unwrap());
+        for bad in ["{", r#"{"version":9,"master_key":"","keys":[]}"#] {
+            fs::write(&file, bad).unwrap();
+            assert!(matches!(keys.import(folder.path()).await, Err(StoreError::Malformed(_))), "{bad}");
+        }
+        let document = KeyDocument { version: 1, master_key: "f".to_owned(), keys: vec![record("a")] };
+        fs::write(&file, serde_json::to_vec(&document).unwrap()).unwrap();
+        assert!(keys.import(folder.path()).await.unwrap() && !file.exists());
+        assert_eq!(keys.read().await.unwrap().0, document);
+        fs::write(&file, serde_json::to_vec(&KeyDocument { keys: Vec::new(), ..document }).unwrap()).unwrap();
+        assert!(!keys.import(folder.path()).await.unwrap() && file.exists(), "the store's own ring stays");
     }
 }

@@ -20,7 +20,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use tmcp_edge::clock::{Clock, Tick};
-use tmcp_edge::config::Secret;
+use tmcp_edge::config::{Secret, Store};
+use tmcp_edge::metrics::Metrics;
 use tmcp_edge::model::{MiniAppId, Scope, ScopeSet, UserId};
 use tmcp_edge::policy::authn::Generation;
 use tmcp_edge::policy::keyring::{Keyring, TokenRequest};
@@ -308,8 +309,7 @@ impl TestEdge {
             ),
         );
 
-        fs::create_dir_all(place.join("store")).unwrap();
-        let keyring = Keyring::open(&place.join("store"), &Secret::new(master_key), Generation::default()).unwrap();
+        let keyring = keyring(&place.join("store"), master_key);
         keyring.ensure_signing_key(clock.unix_secs()).unwrap();
 
         let log = place.join("edge.log");
@@ -435,4 +435,12 @@ impl TestEdge {
 /// A mark that no other request bears.
 pub fn mark() -> String {
     format!("m{}", unique())
+}
+
+/// The key ring in the embedded store of that folder, beside an edge that may be running.
+pub fn keyring(folder: &Path, master_key: impl Into<String>) -> Keyring {
+    let metrics = Arc::new(Metrics::new(&[]).unwrap());
+    let place = Store::Embedded { path: folder.to_owned() };
+    let opened = tmcp_edge::store::open(&place, &Clock::system(), &metrics).unwrap();
+    Keyring::open(opened.store, &Secret::new(master_key), Generation::default()).unwrap()
 }

@@ -19,6 +19,9 @@ use crate::model::miniapp::ClientType;
 use crate::model::{MiniAppId, ScopeSet};
 use crate::policy::issuers::Issuers;
 use crate::policy::keyring::Keyring;
+use crate::store::embedded::Embedded;
+use crate::store::keys::{KeyDocument, KeyStore};
+use crate::store::{Backend, StoreError, blocking};
 use crate::upstream::egress::{Egress, EgressPolicy};
 
 /// When the tests happen, seconds since the Unix epoch.
@@ -44,14 +47,20 @@ pub(in crate::policy) fn app(id: &str) -> MiniApp {
 }
 
 /// A ring with one signing key, made once for all tests: making keys takes most of a test's time.
-fn ring_file() -> &'static [u8] {
-    static FILE: OnceLock<Vec<u8>> = OnceLock::new();
-    FILE.get_or_init(|| {
+fn ring() -> &'static KeyDocument {
+    static RING: OnceLock<KeyDocument> = OnceLock::new();
+    RING.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let keyring = Keyring::open(folder.path(), &master_key(), Generation::default()).unwrap();
+        let store = store(&folder);
+        let keyring = Keyring::open(store.clone(), &master_key(), Generation::default()).unwrap();
         keyring.ensure_signing_key(NOW).unwrap();
-        std::fs::read(folder.path().join("keyring.json")).unwrap()
+        blocking(KeyStore::new(store).read()).unwrap().0
     })
+}
+
+fn store(folder: &TempDir) -> Arc<dyn Backend> {
+    let metrics = Arc::new(Metrics::new(&[]).unwrap());
+    Arc::new(Embedded::open(folder.path(), Clock::system(), metrics).unwrap())
 }
 
 /// A master key that is made up for the test.
@@ -64,8 +73,13 @@ impl House {
     pub fn new() -> House {
         let folder = tempfile::tempdir().unwrap();
         let generation = Generation::default();
-        std::fs::write(folder.path().join("keyring.json"), ring_file()).unwrap();
-        let keyring = Keyring::open(folder.path(), &master_key(), generation.clone()).unwrap();
+        let store = store(&folder);
+        let put = |document: &mut KeyDocument| {
+            document.clone_from(ring());
+            Ok::<(), StoreError>(())
+        };
+        blocking(KeyStore::new(store.clone()).update(put)).unwrap();
+        let keyring = Keyring::open(store, &master_key(), generation.clone()).unwrap();
         let size = CacheSize { ttl: Duration::from_secs(60), max_size: 1 << 20 };
         let state = VerifierState {
             keyring: Arc::new(keyring),

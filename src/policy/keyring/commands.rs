@@ -1,9 +1,10 @@
-//! What `tmcp-edge keys` does. Each change happens under the file's lock and is in the file when the call returns; an
-//! edge that is running notices within a second.
+//! What `tmcp-edge keys` does. Each change is in the store when the call returns, which blocks until then; edges that are
+//! running notice within a second.
 
 use super::{Keyring, KeyringError};
 use crate::policy::authn::verifier::MAX_LIFETIME;
-use crate::store::keys::{KeyDocument, KeyState};
+use crate::store;
+use crate::store::keys::{KeyDocument, KeyRecord, KeyState};
 
 /// Until a running edge has noticed that a key signs no more, with room to spare, seconds.
 const NOTICE: u64 = 60;
@@ -45,12 +46,12 @@ impl Keyring {
     /// # Errors
     /// When the ring cannot be read or written.
     pub fn announce(&self, now: u64) -> Result<String, KeyringError> {
-        // Made before the lock is taken: it takes a while.
+        // Made beforehand: it takes a while.
         let record = self.new_record(now)?;
         let kid = record.kid.clone();
         self.change(now, |document| {
-            document.keys.push(record);
-            Ok(kid)
+            document.keys.push(record.clone());
+            Ok(kid.clone())
         })
     }
 
@@ -106,10 +107,10 @@ impl Keyring {
     /// The ring's keys, oldest first.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the ring cannot be read.
     pub fn list(&self, now: u64) -> Result<Vec<KeyLine>, KeyringError> {
-        let document = self.file.read()?;
-        let line = |key: crate::store::keys::KeyRecord| KeyLine {
+        let (document, _) = store::blocking(self.keys.read())?;
+        let line = |key: KeyRecord| KeyLine {
             state: Some(key.state).filter(|_| key.revoked.is_some() || key.accepted_until.is_none_or(|t| now < t)),
             kid: key.kid,
             created: key.created,
@@ -137,23 +138,27 @@ impl Keyring {
         }))
     }
 
-    fn change<T>(
+    fn change<T: Send>(
         &self,
         now: u64,
-        change: impl FnOnce(&mut KeyDocument) -> Result<T, KeyringError>,
+        mut change: impl FnMut(&mut KeyDocument) -> Result<T, KeyringError> + Send,
     ) -> Result<T, KeyringError> {
-        let outcome = self.file.update(|document| {
-            self.check_master_key(document)?;
-            document.master_key = self.sealer.fingerprint();
-            let done = |at: Option<u64>| at.is_some_and(|at| at + LISTED_FOR < now);
-            document.keys.retain(|key| !done(key.revoked) && !done(key.accepted_until));
-            // A retired key's private part has nothing left to do.
-            for key in document.keys.iter_mut().filter(|key| key.accepted_until.is_some_and(|until| until <= now)) {
-                key.sealed = None;
-            }
-            change(document)
-        })?;
-        self.load()?;
-        Ok(outcome)
+        store::blocking(async {
+            let outcome = self
+                .keys
+                .update(|document| {
+                    self.check_master_key(document)?;
+                    document.master_key = self.sealer.fingerprint();
+                    let done = |at: Option<u64>| at.is_some_and(|at| at + LISTED_FOR < now);
+                    document.keys.retain(|key| !done(key.revoked) && !done(key.accepted_until));
+                    // A retired key's private part has nothing left to do.
+                    let retired = |key: &&mut KeyRecord| key.accepted_until.is_some_and(|until| until <= now);
+                    document.keys.iter_mut().filter(retired).for_each(|key| key.sealed = None);
+                    change(document)
+                })
+                .await?;
+            self.refresh().await?;
+            Ok(outcome)
+        })
     }
 }

@@ -129,6 +129,12 @@ pub fn issuer_of(public_url: &Url) -> String {
 }
 
 impl Keyring {
+    /// Says that every revocation up to `number` is known to whoever mints with this ring: tokens from now on are not
+    /// among those that it voids.
+    pub fn knows_of_revocation(&self, number: u64) {
+        self.generation.revoked_up_to(number);
+    }
+
     /// Writes a token: `tep.` and a JWT, issued by `issuer` ([`issuer_of`]) at `now`, seconds since the Unix epoch.
     ///
     /// # Errors

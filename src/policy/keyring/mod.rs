@@ -1,8 +1,9 @@
 //! Our own signing keys: a ring of several, so that rotating one voids no token and surprises no verifier.
 //!
-//! A key is announced before it signs, signs, and stays good for its tokens after it has stopped. The ring is a file
-//! ([`crate::store::keys`]) that commands change while an edge runs; the edge looks at it every second and swaps the
-//! ring in memory when it has changed. A file that cannot be read leaves the ring as it was.
+//! A key is announced before it signs, signs, and stays good for its tokens after it has stopped. The ring lies in the
+//! store ([`crate::store::keys`]), where commands and other instances change it; an edge is told, and looks twice a
+//! second in any case, and swaps the ring in memory when it is another one. What cannot be read leaves the ring as it
+//! was.
 
 mod commands;
 mod mint;
@@ -10,7 +11,6 @@ mod mint;
 mod tests;
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,19 +30,20 @@ pub use mint::{MintError, TokenRequest, issuer_of};
 use super::authn::generation::Generation;
 use super::authn::key::VerifyKey;
 use crate::config::{Algorithm, Secret};
-use crate::store::keys::{KeyDocument, KeyFile, KeyFileError, KeyRecord, KeyState, Stamp};
+use crate::store::keys::{KeyDocument, KeyRecord, KeyState, KeyStore};
 use crate::store::seal::{SealError, Sealer, sha256};
+use crate::store::{self, Backend, StoreError, Version};
 
-/// How soon a running edge notices what a command did.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a running edge looks for what a command or another instance did, when it is not told.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What a sealed private key is bound to, besides its key id.
 const PURPOSE: &str = "token signing key";
 
 /// Why the ring cannot be used as asked.
 #[derive(Debug)]
 pub enum KeyringError {
-    /// The file.
-    File(KeyFileError),
+    /// The store.
+    Store(StoreError),
     /// The master key is not one.
     MasterKey(SealError),
     /// The ring was sealed under another master key.
@@ -51,8 +52,6 @@ pub enum KeyringError {
         ring: String,
         /// Of the configured key.
         configured: String,
-        /// The ring's file.
-        path: String,
     },
     /// One key does not open or is no RSA key.
     Key {
@@ -65,8 +64,8 @@ pub enum KeyringError {
     NoSuchKey(String),
     /// There is no announced key to rotate to.
     NothingAnnounced,
-    /// The file of a ring in use is gone.
-    Vanished(String),
+    /// A ring in use is gone from the store.
+    Vanished,
     /// The cryptographic library refused.
     Library(&'static str),
 }
@@ -74,19 +73,21 @@ pub enum KeyringError {
 impl fmt::Display for KeyringError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            KeyringError::File(error) => error.fmt(f),
+            KeyringError::Store(error) => write!(f, "key ring: {error}"),
             KeyringError::MasterKey(error) => write!(f, "keys.master_key_file: {error}"),
-            KeyringError::WrongMasterKey { ring, configured, path } => write!(
+            KeyringError::WrongMasterKey { ring, configured } => write!(
                 f,
-                "{path} was sealed under another master key (fingerprint {ring}) than the configured one (fingerprint \
-                 {configured}): configure the right one, or move the file away to begin a new ring"
+                "the store's key ring was sealed under another master key (fingerprint {ring}) than the configured one \
+                 (fingerprint {configured}): configure the right one"
             ),
             KeyringError::Key { kid, reason } => write!(f, "key {kid}: {reason}"),
             KeyringError::NoSuchKey(kid) => write!(f, "no key {kid} in the ring; `keys list` shows what there is"),
             KeyringError::NothingAnnounced => f.write_str(
                 "no announced key to rotate to: make one with `keys new`, let verifiers fetch it, then rotate",
             ),
-            KeyringError::Vanished(path) => write!(f, "{path} is gone; the keys in memory stay in use until a restart"),
+            KeyringError::Vanished => {
+                f.write_str("the store's key ring is gone; the keys in memory stay in use until a restart")
+            }
             KeyringError::Library(doing) => write!(f, "the cryptographic library cannot {doing}"),
         }
     }
@@ -94,24 +95,24 @@ impl fmt::Display for KeyringError {
 
 impl std::error::Error for KeyringError {}
 
-impl From<KeyFileError> for KeyringError {
-    fn from(error: KeyFileError) -> KeyringError {
-        KeyringError::File(error)
+impl From<StoreError> for KeyringError {
+    fn from(error: StoreError) -> KeyringError {
+        KeyringError::Store(error)
     }
 }
 
 /// The ring as it is in memory.
 pub struct Keyring {
-    file: KeyFile,
+    keys: KeyStore,
     sealer: Sealer,
     generation: Generation,
     ring: ArcSwap<Ring>,
-    seen: Mutex<Option<Stamp>>,
+    seen: Mutex<Option<Version>>,
 }
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keyring({}: {:?})", self.file.path().display(), self.ring.load().keys)
+        write!(f, "Keyring({:?})", self.ring.load().keys)
     }
 }
 
@@ -161,45 +162,65 @@ impl Ring {
 }
 
 impl Keyring {
-    /// Opens the ring of the store in `folder`; a missing file is an empty ring. `generation` moves whenever the ring
-    /// changes, so that cached tokens are looked at again.
+    /// Opens the ring in `store`; where there is none it is empty. `generation` moves whenever the ring changes, so that
+    /// cached tokens are looked at again. Blocks.
     ///
     /// # Errors
-    /// When the master key is malformed or not the ring's, or the file or a key in it cannot be read.
-    pub fn open(folder: &Path, master_key: &Secret, generation: Generation) -> Result<Keyring, KeyringError> {
+    /// When the master key is malformed or not the ring's, or the ring or a key in it cannot be read.
+    pub fn open(store: Arc<dyn Backend>, master_key: &Secret, generation: Generation) -> Result<Keyring, KeyringError> {
         let keyring = Keyring {
-            file: KeyFile::in_folder(folder),
+            keys: KeyStore::new(store),
             sealer: Sealer::new(master_key).map_err(KeyringError::MasterKey)?,
             generation,
             ring: ArcSwap::default(),
             seen: Mutex::new(None),
         };
-        keyring.load()?;
+        store::blocking(keyring.refresh())?;
         Ok(keyring)
     }
 
-    /// Reads the file again if it has changed since it was last read; says whether it had. Costs one `stat` when not.
-    /// Call it every second and on reload, from a thread that may block.
+    /// Reads the ring again; says whether it had changed since it was last read.
     ///
     /// # Errors
-    /// As [`Keyring::open`]; the ring then stays as it was, and the file is not looked at again until it changes.
-    pub fn refresh(&self) -> Result<bool, KeyringError> {
-        if self.file.stamp() == *self.seen.lock() {
+    /// As [`Keyring::open`]; the ring then stays as it was.
+    pub async fn refresh(&self) -> Result<bool, KeyringError> {
+        let (document, version) = self.keys.read().await?;
+        if version == *self.seen.lock() {
             return Ok(false);
         }
-        self.load().map(|()| true)
+        if version.is_none() {
+            // An emptied ring would turn every caller away, and nobody asks for that.
+            return Err(KeyringError::Vanished);
+        }
+        let ring = self.build(&document)?;
+        self.ring.store(Arc::new(ring));
+        *self.seen.lock() = version;
+        self.generation.bump();
+        Ok(true)
     }
 
-    /// Calls [`Keyring::refresh`] every second; ends only by being dropped.
-    pub async fn keep_fresh(self: Arc<Self>) {
+    /// Refreshes whenever somebody tells of a change, and twice a second; ends only by being dropped.
+    pub async fn keep_fresh(&self) {
+        let mut told = self.keys.subscribe();
+        let mut failing = false;
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let keyring = self.clone();
-            match tokio::task::spawn_blocking(move || keyring.refresh()).await {
-                Ok(Ok(false)) | Err(_) => {}
-                Ok(Ok(true)) => log::info!("key ring changed: {:?}", self.ring.load().keys),
-                Ok(Err(error)) => log::error!("key ring: {error}; the keys in memory stay in use"),
+            let push = async {
+                if told.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = push => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
+            let looked = self.refresh().await;
+            match &looked {
+                Ok(true) => log::info!("key ring changed: {:?}", self.ring.load().keys),
+                // Said once, not twice a second.
+                Err(error) if !failing => log::error!("{error}; the keys in memory stay in use"),
+                _ => {}
+            }
+            failing = looked.is_err();
         }
     }
 
@@ -221,21 +242,6 @@ impl Keyring {
     /// A salt for user names in logs that stays the same as long as the master key does.
     pub fn log_salt(&self) -> Zeroizing<[u8; 32]> {
         self.sealer.derive("user names in logs")
-    }
-
-    fn load(&self) -> Result<(), KeyringError> {
-        // Looked at before reading: a change in between is then found at the next look, rather than never.
-        let mut seen = self.seen.lock();
-        *seen = self.file.stamp();
-        if seen.is_none() && !self.ring.load().keys.is_empty() {
-            // An emptied ring would turn every caller away; whoever moved the file away did not ask for that.
-            return Err(KeyringError::Vanished(self.file.path().display().to_string()));
-        }
-        let ring = self.build(&self.file.read()?)?;
-        self.ring.store(Arc::new(ring));
-        drop(seen);
-        self.generation.bump();
-        Ok(())
     }
 
     fn build(&self, document: &KeyDocument) -> Result<Ring, KeyringError> {
@@ -268,8 +274,7 @@ impl Keyring {
         if document.master_key.is_empty() || document.master_key == configured {
             return Ok(());
         }
-        let path = self.file.path().display().to_string();
-        Err(KeyringError::WrongMasterKey { ring: document.master_key.clone(), configured, path })
+        Err(KeyringError::WrongMasterKey { ring: document.master_key.clone(), configured })
     }
 
     /// A new key pair as a record of the ring. Its id is the beginning of its RFC 7638 thumbprint, in hex: never the same

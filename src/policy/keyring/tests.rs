@@ -2,12 +2,24 @@ use serde_json::Value;
 use url::Url;
 
 use super::*;
+use crate::clock::Clock;
 use crate::model::{MiniAppId, ScopeSet, UserId};
 use crate::policy::authn::testing::{EDGE, NOW, master_key};
 use crate::policy::authn::verifier::MAX_LIFETIME;
+use crate::store::embedded::Embedded;
 
-fn open(folder: &Path) -> Keyring {
-    Keyring::open(folder, &master_key(), Generation::default()).unwrap()
+fn store(folder: &tempfile::TempDir) -> Arc<dyn Backend> {
+    let metrics = Arc::new(crate::metrics::Metrics::new(&[]).unwrap());
+    Arc::new(Embedded::open(folder.path(), Clock::system(), metrics).unwrap())
+}
+
+fn open(store: &Arc<dyn Backend>) -> Keyring {
+    Keyring::open(store.clone(), &master_key(), Generation::default()).unwrap()
+}
+
+/// The ring as it lies in the store.
+fn stored(keyring: &Keyring) -> KeyDocument {
+    store::blocking(keyring.keys.read()).unwrap().0
 }
 
 fn states(keyring: &Keyring, now: u64) -> Vec<(String, Option<KeyState>)> {
@@ -27,7 +39,7 @@ fn mint(keyring: &Keyring, ttl: u64) -> Result<String, MintError> {
 #[test]
 fn a_key_is_published_before_it_signs_and_after() {
     let folder = tempfile::tempdir().unwrap();
-    let keyring = open(folder.path());
+    let keyring = open(&store(&folder));
     assert_eq!(keyring.jwks(), r#"{"keys":[]}"#);
     assert_eq!(mint(&keyring, 60), Err(MintError::NoSigningKey));
     let first = keyring.ensure_signing_key(NOW).unwrap().unwrap();
@@ -57,7 +69,7 @@ fn a_key_is_published_before_it_signs_and_after() {
 #[test]
 fn what_is_published_is_a_jwk_set_of_public_keys() {
     let folder = tempfile::tempdir().unwrap();
-    let keyring = open(folder.path());
+    let keyring = open(&store(&folder));
     let kid = keyring.ensure_signing_key(NOW).unwrap().unwrap();
     let jwks: Value = serde_json::from_slice(&keyring.jwks()).unwrap();
     let key = jwks["keys"][0].as_object().unwrap();
@@ -74,16 +86,18 @@ fn what_is_published_is_a_jwk_set_of_public_keys() {
 #[test]
 fn a_running_edge_notices_what_commands_do() {
     let folder = tempfile::tempdir().unwrap();
-    let (edge, command) = (open(folder.path()), open(folder.path()));
-    assert!(!edge.refresh().unwrap());
+    let store = store(&folder);
+    let (edge, command) = (open(&store), open(&store));
+    let refresh = || crate::store::blocking(edge.refresh()).unwrap();
+    assert!(!refresh());
     let first = command.ensure_signing_key(NOW).unwrap().unwrap();
     let before = edge.generation.current();
-    assert!(edge.refresh().unwrap());
-    assert!(!edge.refresh().unwrap());
+    assert!(refresh());
+    assert!(!refresh());
     assert_ne!(edge.generation.current(), before);
     assert_eq!(edge.ring().signing_kid(), Some(first.as_str()));
     let second = command.revoke(&first, NOW).unwrap().unwrap();
-    assert!(edge.refresh().unwrap());
+    assert!(refresh());
     assert!(edge.ring().find(&first, NOW).is_none());
     assert_eq!(edge.ring().signing_kid(), Some(second.as_str()), "another one takes its place at once");
     assert_eq!(edge.ensure_signing_key(NOW).unwrap(), None);
@@ -92,15 +106,13 @@ fn a_running_edge_notices_what_commands_do() {
 #[test]
 fn a_revoked_key_is_gone_for_good() {
     let folder = tempfile::tempdir().unwrap();
-    let keyring = open(folder.path());
+    let keyring = open(&store(&folder));
     let first = keyring.ensure_signing_key(NOW).unwrap().unwrap();
     let announced = keyring.announce(NOW).unwrap();
     assert_eq!(keyring.revoke(&first, NOW + 5).unwrap(), Some(announced.clone()));
     assert_eq!(published(&keyring), [announced]);
-    let text = std::fs::read_to_string(keyring.file.path()).unwrap();
-    let document: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(document["keys"][0]["state"], "revoked");
-    assert!(document["keys"][0].get("sealed").is_none(), "the private key is destroyed");
+    let record = stored(&keyring).keys.remove(0);
+    assert_eq!((record.state, record.sealed), (KeyState::Revoked, None), "the private key is destroyed");
     let line = keyring.list(NOW + 9).unwrap().remove(0);
     assert_eq!((line.state, line.revoked), (Some(KeyState::Revoked), Some(NOW + 5)));
     assert!(matches!(keyring.revoke("nope", NOW), Err(KeyringError::NoSuchKey(_))));
@@ -109,14 +121,15 @@ fn a_revoked_key_is_gone_for_good() {
 }
 
 #[test]
-fn the_file_does_not_tell_private_keys() {
+fn the_store_does_not_tell_private_keys() {
     let folder = tempfile::tempdir().unwrap();
-    let keyring = open(folder.path());
+    let store = store(&folder);
+    let keyring = open(&store);
     keyring.ensure_signing_key(NOW).unwrap();
-    let error = Keyring::open(folder.path(), &Secret::new("0f".repeat(32)), Generation::default()).unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("keyring.json was sealed under another master key (fingerprint "), "{text}");
-    let error = Keyring::open(folder.path(), &Secret::new("short"), Generation::default()).unwrap_err();
+    let other = |key: Secret| Keyring::open(store.clone(), &key, Generation::default()).unwrap_err();
+    let text = other(Secret::new("0f".repeat(32))).to_string();
+    assert!(text.contains("key ring was sealed under another master key (fingerprint "), "{text}");
+    let error = other(Secret::new("short"));
     assert!(error.to_string().contains("32 bytes"), "{error}");
     assert!(!format!("{keyring:?}").contains("sealed"));
 }
@@ -124,29 +137,27 @@ fn the_file_does_not_tell_private_keys() {
 #[test]
 fn a_record_that_was_tampered_with_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
-    let keyring = open(folder.path());
+    let store = store(&folder);
+    let keyring = open(&store);
     let first = keyring.ensure_signing_key(NOW).unwrap().unwrap();
-    let second = keyring.announce(NOW).unwrap();
-    let text = std::fs::read_to_string(keyring.file.path()).unwrap();
+    keyring.announce(NOW).unwrap();
     // Two keys change names: each would be sealed for the other.
-    let swapped = text.replace(&first, "X").replace(&second, &first).replace('X', &second);
-    std::fs::write(keyring.file.path(), swapped).unwrap();
-    assert!(matches!(open_error(folder.path()), KeyringError::Key { .. }));
-    assert!(keyring.refresh().is_err());
+    let swap = |document: &mut KeyDocument| {
+        let kids: Vec<String> = document.keys.iter().map(|key| key.kid.clone()).collect();
+        document.keys.iter_mut().zip(kids.into_iter().rev()).for_each(|(key, kid)| key.kid = kid);
+        Ok::<(), KeyringError>(())
+    };
+    crate::store::blocking(keyring.keys.update(swap)).unwrap();
+    let again = Keyring::open(store.clone(), &master_key(), Generation::default());
+    assert!(matches!(again, Err(KeyringError::Key { .. })));
+    assert!(crate::store::blocking(keyring.refresh()).is_err());
     assert_eq!(keyring.ring().signing_kid(), Some(first.as_str()), "the ring in memory stays");
-    std::fs::remove_file(keyring.file.path()).unwrap();
-    assert!(matches!(keyring.refresh(), Err(KeyringError::Vanished(_))));
-    assert_eq!(keyring.ring().signing_kid(), Some(first.as_str()));
-}
-
-fn open_error(folder: &Path) -> KeyringError {
-    Keyring::open(folder, &master_key(), Generation::default()).unwrap_err()
 }
 
 #[test]
 fn lives_of_tokens() {
     let folder = tempfile::tempdir().unwrap();
-    let keyring = open(folder.path());
+    let keyring = open(&store(&folder));
     keyring.ensure_signing_key(NOW).unwrap();
     assert!(mint(&keyring, 1).is_ok() && mint(&keyring, MAX_LIFETIME).is_ok());
     assert_eq!(mint(&keyring, 0), Err(MintError::Lifetime));
@@ -158,10 +169,12 @@ fn lives_of_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_edge_looks_every_second() {
+async fn the_edge_looks_by_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let (edge, command) = (Arc::new(open(folder.path())), open(folder.path()));
-    let background = tokio::spawn(edge.clone().keep_fresh());
+    let store = store(&folder);
+    let (edge, command) = (Arc::new(open(&store)), open(&store));
+    let looking = edge.clone();
+    let background = tokio::spawn(async move { looking.keep_fresh().await });
     let kid = command.ensure_signing_key(NOW).unwrap().unwrap();
     while edge.ring().signing_kid() != Some(kid.as_str()) {
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -12,10 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tmcp_edge::clock::Clock;
-use tmcp_edge::config::Secret;
 use tmcp_edge::model::{MiniAppId, Scope, UserId};
-use tmcp_edge::policy::authn::Generation;
 use tmcp_edge::policy::keyring::{Keyring, TokenRequest, issuer_of};
+
+use crate::edge::keyring;
 
 /// The binary that cargo has built, or the one that the environment names.
 pub fn binary() -> PathBuf {
@@ -149,8 +149,7 @@ impl Setup {
     }
 
     fn keyring(&self) -> Keyring {
-        let keyring =
-            Keyring::open(&self.folder().join("store"), &Secret::new(MASTER_KEY), Generation::default()).unwrap();
+        let keyring = keyring(&self.folder().join("store"), MASTER_KEY);
         keyring.ensure_signing_key(Clock::system().unix_secs()).unwrap();
         keyring
     }
