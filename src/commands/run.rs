@@ -246,6 +246,12 @@ async fn look_after(edge: Arc<Edge>) {
             }
         }
     };
+    let limits = async {
+        match &edge.live().shared {
+            Some(shared) => shared.clone().look_after().await,
+            None => std::future::pending().await,
+        }
+    };
     let issuers = async {
         loop {
             let snapshot = edge.snapshot();
@@ -261,5 +267,5 @@ async fn look_after(edge: Arc<Edge>) {
             }
         }
     };
-    tokio::join!(sweeping, keys, issuers);
+    tokio::join!(sweeping, keys, limits, issuers);
 }
