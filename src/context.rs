@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::uri::PathAndQuery;
 
 use crate::clock::{Clock, Tick};
@@ -114,8 +113,6 @@ pub struct Forwarding {
     pub connected: Option<Tick>,
     /// When the upstream's header was there.
     pub answered: Option<Tick>,
-    /// The edge's own answer after the upstream has failed, as it goes over the wire.
-    pub last_word: Option<Bytes>,
 }
 
 /// The refusal that was written.

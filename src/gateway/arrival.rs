@@ -3,16 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPECT, UPGRADE};
 use pingora::proxy::Session;
 
-use super::body_swap::{self, WayBack};
 use super::cached::Cached;
 use super::exchange::SessionExchange;
-use super::{Gateway, Passage, client_addr, cors, strict};
+use super::{Gateway, Passage, client_addr, cors, strict, switch};
 use crate::context::Progress;
 use crate::error::{Code, Refusal};
 use crate::metrics::Held;
+use crate::model::rows::Body;
 use crate::operations;
 use crate::policy::guard::InFlight;
 use crate::policy::rate_limit::LimitKey;
@@ -31,8 +32,10 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 pub enum Next {
     /// The edge answers it.
     Answer(Answer),
-    /// An upstream does.
-    Forward,
+    /// An upstream does; the body is at hand.
+    Relay(Bytes),
+    /// An upstream does, and what goes there and comes back streams by.
+    Stream,
 }
 
 /// Counts a request as under way as long as it lives.
@@ -120,15 +123,16 @@ impl Gateway {
                         Cached::Fill(fill) => passage.fill = fill,
                     }
                 }
-                if let Some(body) = permit.take_body() {
-                    passage.way_back = Some(replay(session, body)?);
-                }
                 self.prepare(session, &mut passage.context, &permit)?;
                 if matches!(&passage.context.progress, Progress::Forwarding(way) if way.upgrade) {
                     let way_back = passage.way_back.get_or_insert_default();
-                    body_swap::await_switch(session, way_back);
+                    switch::await_switch(session, way_back);
+                    return Ok(Next::Stream);
                 }
-                Ok(Next::Forward)
+                Ok(match permit.route().body {
+                    Body::Raw => Next::Stream,
+                    _ => Next::Relay(permit.take_body().unwrap_or_default()),
+                })
             }
         }
     }
@@ -148,23 +152,6 @@ fn refuse_other_protocols(session: &mut Session, upgrades: bool) {
     if !stays {
         session.req_header_mut().remove_header(&UPGRADE);
     }
-}
-
-/// Makes the session serve `body`, with headers that say its length.
-fn replay(session: &mut Session, body: bytes::Bytes) -> Result<WayBack, Refusal> {
-    let head = session.req_header_mut();
-    head.remove_header(&TRANSFER_ENCODING);
-    head.remove_header(&EXPECT);
-    let length = if body.is_empty() { None } else { Some(http::HeaderValue::from(body.len())) };
-    match length {
-        Some(length) => {
-            head.insert_header(CONTENT_LENGTH, length).map_err(|error| Refusal::internal(error.to_string()))?;
-        }
-        None => drop(head.remove_header(&CONTENT_LENGTH)),
-    }
-    let way_back = WayBack::default();
-    body_swap::serve_body(session, &way_back, body);
-    Ok(way_back)
 }
 
 /// Reads a small unread body away, so that the connection can be used again after a refusal. A larger one, or one that

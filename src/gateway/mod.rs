@@ -1,33 +1,37 @@
 //! The phases of a request in execution order, each a few lines that call a room.
 //!
 //! ```text
-//! request_filter → (answered) | upstream_peer → upstream_request_filter → upstream_response_filter → response_filter → logging
+//! request_filter: arrive → answer | relay to the upstream and back | (what streams: Pingora's hooks) → logging
 //! ```
 //!
-//! Refusals are answered here and end with `Ok(true)`, so that the connection lives on; only trouble with an upstream
-//! or with the socket takes Pingora's error road (`fail_to_connect`, `error_while_proxy`, `fail_to_proxy`).
+//! Refusals are answered here and end with `Ok(true)`, so that the connection lives on; only trouble with the client's
+//! socket, or with what streams, takes Pingora's error road (`fail_to_connect`, `error_while_proxy`, `fail_to_proxy`).
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `arrival` | framing, address, trace, permit: what happens to every request |
 //! | `cached` | answers from the response cache, and the way into it |
-//! | `exchange`, `body_swap` | reading a body whole, and serving it again |
-//! | `forwarding`, `last_word` | where to, with which headers, and what an upstream's trouble means |
+//! | `exchange` | reading a body whole |
+//! | `way`, `heads` | where to, with which headers, and what an upstream's trouble means |
+//! | `relay` | a whole request to an upstream, and its answer back |
+//! | `tunnel`, `switch` | what streams: raw rows and WebSockets, forwarded by Pingora |
 //! | `cors`, `client_addr`, `strict` | rules that need no more than a request's head |
 //! | `observe` | the log line, the counters, the span |
 
 mod arrival;
-pub mod body_swap;
 mod cached;
 pub mod client_addr;
 mod cors;
 mod exchange;
-mod forwarding;
-mod last_word;
+mod heads;
 mod observe;
+mod relay;
 pub mod strict;
+mod switch;
+mod tunnel;
+mod way;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -47,16 +51,18 @@ use crate::live::Reserved;
 use crate::response::{self, Shape};
 use crate::snapshot::Edge;
 use crate::telemetry::Telemetry;
-use body_swap::WayBack;
+use crate::upstream::connections::Dialer;
+use switch::WayBack;
 
-/// How often Pingora may try: an upstream twice at most, and then the peer that has the last word.
-pub const MOST_TRIES: usize = 3;
+/// How often Pingora may try what streams.
+pub const MOST_TRIES: usize = 2;
 
 /// The edge as Pingora drives it.
 pub struct Gateway {
     edge: Arc<Edge>,
     telemetry: Telemetry,
     cache: Arc<ArcSwap<ResponseCache>>,
+    dialer: Dialer,
 }
 
 /// A request's context, and what only the gateway needs.
@@ -68,8 +74,8 @@ pub struct Passage {
     reserved: Option<Reserved>,
     /// Counts the request as under way, in all and for its address.
     counted: Option<arrival::Counted>,
-    /// What the client was told in place of a wallet's error answer, once it was.
-    told: Option<Arc<OnceLock<Refused>>>,
+    /// What is left of the body that a stream's is replaced by.
+    instead: Option<Bytes>,
     /// Takes the answer into the cache.
     fill: Option<FillGuard>,
     /// The origin that may read the answer.
@@ -79,7 +85,7 @@ pub struct Passage {
 impl Gateway {
     /// A gateway for `edge`.
     pub fn new(edge: Arc<Edge>, telemetry: Telemetry, cache: Arc<ArcSwap<ResponseCache>>) -> Self {
-        Gateway { edge, telemetry, cache }
+        Gateway { edge, telemetry, cache, dialer: Dialer::default() }
     }
 
     /// Writes a refusal in the shape of its path, and remembers it for the log.
@@ -115,35 +121,40 @@ impl Passage {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = Passage;
+    /// Boxed, because Pingora hands it on by value, several times.
+    type CTX = Box<Passage>;
 
-    fn new_ctx(&self) -> Passage {
+    fn new_ctx(&self) -> Box<Passage> {
         let context = RequestContext::begin(self.edge.snapshot(), &self.edge.live().clock);
-        Passage { context, way_back: None, reserved: None, counted: None, told: None, fill: None, origin: None }
+        let passage =
+            Passage { context, way_back: None, reserved: None, counted: None, instead: None, fill: None, origin: None };
+        Box::new(passage)
     }
 
     /// None: Pingora's default adds a compression module that every answer would pass through.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
-        match self.arrive(session, passage).await {
-            Ok(arrival::Next::Forward) => Ok(false),
+    async fn request_filter(&self, session: &mut Session, passage: &mut Box<Passage>) -> Result<bool> {
+        let refusal = match self.arrive(session, passage).await {
+            Ok(arrival::Next::Relay(body)) => match self.relay(session, passage, &body).await? {
+                Ok(()) => return Ok(true),
+                Err(refusal) => refusal,
+            },
             Ok(arrival::Next::Answer(answer)) => {
                 Box::pin(response::send(session, answer, &passage.facts())).await?;
                 passage.context.progress = Progress::Answered;
-                Ok(true)
+                return Ok(true);
             }
-            Err(refusal) => {
-                // Boxed, as is every way off the common one: a future is moved whole, and this one's size is every
-                // request's.
-                Box::pin(self.refuse(session, passage, &refusal)).await?;
-                Ok(true)
-            }
-        }
+            Ok(arrival::Next::Stream) => return Ok(false),
+            Err(refusal) => refusal,
+        };
+        // Boxed, as is every way off the common one: a future is moved whole, and this one's size is every request's.
+        Box::pin(self.refuse(session, passage, &refusal)).await?;
+        Ok(true)
     }
 
-    async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
-        self.next_peer(session, &mut passage.context)
+    async fn upstream_peer(&self, _session: &mut Session, passage: &mut Box<Passage>) -> Result<Box<HttpPeer>> {
+        self.next_peer(&mut passage.context)
     }
 
     async fn connected_to_upstream(
@@ -153,7 +164,7 @@ impl ProxyHttp for Gateway {
         _peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         _digest: Option<&Digest>,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
     ) -> Result<()> {
         self.connected(&mut passage.context, reused);
         Ok(())
@@ -163,7 +174,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut RequestHeader,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
     ) -> Result<()> {
         self.shape_request(session, head, &passage.context)
     }
@@ -172,7 +183,7 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         head: &mut ResponseHeader,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
     ) -> Result<()> {
         self.judge_answer(head, &mut passage.context)
     }
@@ -181,38 +192,30 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
     ) -> Result<()> {
-        self.shape_answer(session, head, passage)
+        self.shape_stream(session, head, passage)
     }
 
     fn response_body_filter(
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        end_of_stream: bool,
-        passage: &mut Passage,
+        _end_of_stream: bool,
+        passage: &mut Box<Passage>,
     ) -> Result<Option<Duration>> {
-        if let Some(fill) = &mut passage.fill {
-            if let Some(piece) = body {
-                fill.body(piece);
-            }
-            if end_of_stream && let Some(fill) = passage.fill.take() {
-                // What may not be kept is no failure: the client has its answer.
-                let _ = fill.finish();
-            }
-        }
+        self.shape_stream_body(body, passage);
         Ok(None)
     }
 
     fn fail_to_connect(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         _peer: &HttpPeer,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
         error: Box<Error>,
     ) -> Box<Error> {
-        self.not_connected(session, &mut passage.context, error)
+        self.no_peer(&mut passage.context, error)
     }
 
     fn error_while_proxy(
@@ -220,18 +223,18 @@ impl ProxyHttp for Gateway {
         _peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        passage: &mut Passage,
+        passage: &mut Box<Passage>,
         _client_reused: bool,
     ) -> Box<Error> {
-        self.broken_off(session, &mut passage.context, error)
+        self.broken_off(session, &passage.context, error)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Box<Passage>) -> FailToProxy {
         self.give_up(session, error, passage).await
     }
 
     /// What Pingora's own lines say of a request: never its path or query, which may hold what no log may.
-    fn request_summary(&self, session: &Session, passage: &Passage) -> String {
+    fn request_summary(&self, session: &Session, passage: &Box<Passage>) -> String {
         let context = &passage.context;
         format!("{} {}, {}", session.req_header().method, context.trail.operation(), context.request_id.as_str())
     }
@@ -240,7 +243,7 @@ impl ProxyHttp for Gateway {
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
-        _passage: &Passage,
+        _passage: &Box<Passage>,
         _error: &Error,
         _when: ProxyWarnLogContext,
     ) -> bool {
@@ -248,13 +251,13 @@ impl ProxyHttp for Gateway {
     }
 
     /// The gateway tells of every failure itself, in one line.
-    fn suppress_error_log(&self, _session: &Session, _passage: &Passage, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _passage: &Box<Passage>, _error: &Error) -> bool {
         true
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Box<Passage>) {
         if let Some(way_back) = passage.way_back.take() {
-            body_swap::give_back(session, &way_back).await;
+            switch::give_back(session, &way_back).await;
         }
         self.observe(session, error, passage);
     }

@@ -21,11 +21,9 @@ impl Gateway {
             // No answer and no error of the upstream's: the client left first.
             ticket.settle(crate::upstream::outcome::Outcome::Neutral);
         }
-        if matches!(passage.context.progress, Progress::Forwarding(_)) {
+        if matches!(&passage.context.progress, Progress::Forwarding(way) if way.answered.is_none()) {
+            // Nobody knows what the upstream has done.
             self.forget_after_write(session, passage);
-        }
-        if let Some(told) = passage.told.take().and_then(|told| told.get().cloned()) {
-            passage.context.refused = Some(told);
         }
         let context = &passage.context;
         let forwarding = match &context.progress {

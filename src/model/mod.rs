@@ -4,6 +4,8 @@
 
 pub mod ids;
 pub mod matrix;
+pub mod miniapp;
+pub mod oauth;
 pub mod operation;
 pub mod rows;
 pub mod scope;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// How much harm a scope can do (protocol section 5); the consent screen shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sensitivity {
@@ -78,8 +80,21 @@ impl fmt::Display for Scope {
 }
 
 /// A set of scopes.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub struct ScopeSet(u32);
+
+impl From<String> for ScopeSet {
+    fn from(list: String) -> ScopeSet {
+        ScopeSet::from_list(&list)
+    }
+}
+
+impl From<ScopeSet> for String {
+    fn from(set: ScopeSet) -> String {
+        set.to_string()
+    }
+}
 
 impl ScopeSet {
     /// No scope at all.

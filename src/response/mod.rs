@@ -36,7 +36,7 @@ pub const SECURITY: [(HeaderName, HeaderValue); 5] = [
     (REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin")),
 ];
 
-pub use write::{Facts, decorate, replace, send};
+pub use write::{Facts, decorate, head, replace, send};
 
 /// Which protocol's error shape a path speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,21 +38,19 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
      X-RateLimit-Reset-After, X-Cache",
 );
 
-/// Sets the headers that stand on every answer (protocol section 10).
-///
-/// Pingora keeps an upstream's spelling of header names in a second map beside the headers; going through it would cost an
-/// allocation for each of the dozen headers that are set here. Names are case-insensitive, so the spelling is let go.
-pub fn decorate(header: &mut ResponseHeader, facts: &Facts<'_>) -> Result<()> {
-    let blank = ResponseHeader::build_no_case(header.status, None)?;
-    let mut parts: http::response::Parts = std::mem::replace(header, blank).into();
+/// A head of these headers. Pingora would keep the spelling of names in a second map beside the headers, at the price of
+/// an allocation for each of the dozen that every answer has; names are case-insensitive, so there is none.
+pub fn head(status: StatusCode, headers: HeaderMap) -> ResponseHeader {
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    parts.status = status;
     // Ours, not that of the connection to the upstream (RFC 9110 section 2.5).
     parts.version = Version::HTTP_11;
-    set(&mut parts.headers, facts);
-    *header = parts.into();
-    Ok(())
+    parts.headers = headers;
+    parts.into()
 }
 
-fn set(headers: &mut HeaderMap, facts: &Facts<'_>) {
+/// Sets the headers that stand on every answer (protocol section 10).
+pub fn decorate(headers: &mut HeaderMap, facts: &Facts<'_>) {
     headers.reserve(18);
     for (name, value) in SECURITY {
         if !(facts.keep_upstream_security && headers.contains_key(&name)) {
@@ -77,16 +75,17 @@ fn set(headers: &mut HeaderMap, facts: &Facts<'_>) {
 
 /// Writes an answer of the edge's own. A `HEAD` request gets the header alone.
 pub async fn send(session: &mut Session, answer: Answer, facts: &Facts<'_>) -> Result<()> {
-    let mut header = ResponseHeader::build_no_case(answer.status, Some(24))?;
+    let mut headers = HeaderMap::with_capacity(24);
     for (name, value) in answer.headers {
-        header.append_header(name, value)?;
+        headers.append(name, value);
     }
-    decorate(&mut header, facts)?;
+    decorate(&mut headers, facts);
     // 304 would have to say how long the whole answer is, which is not for it to tell (RFC 9110 section 8.6).
     if answer.status != StatusCode::NO_CONTENT && answer.status != StatusCode::NOT_MODIFIED {
         // An answer without a length would end with the connection on HTTP/1.1.
-        header.insert_header(CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
+    let header = head(answer.status, headers);
     let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { answer.body };
     session.write_response_header(Box::new(header), body.is_empty()).await?;
     if !body.is_empty() {
@@ -96,7 +95,7 @@ pub async fn send(session: &mut Session, answer: Answer, facts: &Facts<'_>) -> R
 }
 
 /// Turns an upstream's answer, already decorated, into `answer`: its status, its body, its headers.
-pub fn replace(mut header: Box<ResponseHeader>, answer: Answer) -> (Box<ResponseHeader>, Bytes) {
+pub fn replace(mut header: ResponseHeader, answer: Answer) -> (ResponseHeader, Bytes) {
     for gone in [CONTENT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED, TRANSFER_ENCODING] {
         header.remove_header(&gone);
     }

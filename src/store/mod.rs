@@ -8,9 +8,9 @@
 //! | `folder` | the data folder: whose it is, and which edge serves from it |
 //! | `measured` | counting around a back end |
 //! | `contract` | the tests that every back end has to pass |
+//! | `oauth` | what the OAuth server remembers: questions, devices, grants |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
-//! | `oauth` | what the OAuth server remembers |
 //! | `redis` | the back end on Redis, and its handle for those who run scripts of their own |
 //! | `seal` | how secrets lie in a store |
 

@@ -12,6 +12,7 @@ use http::HeaderValue;
 use pingora::protocols::TcpKeepalive;
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 
+use super::connections::Idle;
 use super::tls::TlsMaterial;
 use crate::clock::Tick;
 use crate::config;
@@ -31,6 +32,7 @@ pub struct Address {
     base: String,
     peer: HttpPeer,
     upgrade_peer: HttpPeer,
+    idle: Idle,
     client: OnceLock<reqwest::Client>,
     healthy: AtomicBool,
     /// Checks in a row that said the opposite of `healthy`.
@@ -63,6 +65,7 @@ impl Address {
             base,
             peer: peer(socket, config, tls, false),
             upgrade_peer: peer(socket, config, tls, true),
+            idle: Idle::new(config.pool, config.timeouts.idle),
             client: OnceLock::new(),
             healthy: AtomicBool::new(true),
             contrary: AtomicU32::new(0),
@@ -122,7 +125,22 @@ impl Address {
         now.0 < self.shunned_until.load(Ordering::Relaxed)
     }
 
-    /// A peer for one request; for upgrades HTTP/1.1 and without a read time-out, since an idle tunnel is no fault.
+    /// Whether TLS is spoken to it.
+    pub fn is_tls(&self) -> bool {
+        self.peer.is_tls()
+    }
+
+    /// The peer that whole requests go to.
+    pub fn plain_peer(&self) -> &HttpPeer {
+        &self.peer
+    }
+
+    /// Its connections that nobody uses at the moment.
+    pub fn idle(&self) -> &Idle {
+        &self.idle
+    }
+
+    /// A peer for one request that Pingora forwards; for upgrades HTTP/1.1 and without a read time-out, since an idle tunnel is no fault.
     pub fn peer(&self, upgrade: bool) -> Box<HttpPeer> {
         Box::new(if upgrade { self.upgrade_peer.clone() } else { self.peer.clone() })
     }

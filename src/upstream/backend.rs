@@ -157,6 +157,7 @@ impl Backend {
         if !self.started.swap(true, Ordering::Relaxed) {
             runtime.spawn(health::check(Arc::downgrade(self)));
             runtime.spawn(health::refresh(Arc::downgrade(self)));
+            runtime.spawn(health::tidy(Arc::downgrade(self)));
         }
     }
 

@@ -12,7 +12,7 @@
 //! Each direction looks at every header once; most requests lose none or two.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use smallvec::SmallVec;
 
 use crate::error::{Code, Refusal};
@@ -175,8 +175,27 @@ pub struct Passage<'a> {
 /// Names to take out; nearly always a handful at most.
 type Names = SmallVec<[HeaderName; 8]>;
 
-/// Rewrites the headers of a request for its upstream. Pingora has dealt with `Connection`, `Upgrade` and
-/// `Transfer-Encoding` before; the path is [`super::templates`]'s.
+/// The headers with which a request whose body is at hand goes to its upstream: those of the client that may, and the
+/// edge's own. Framing is left to whoever knows the body.
+pub fn whole_request(client: &HeaderMap, passage: &Passage<'_>) -> HeaderMap {
+    let nominated = nominated(client);
+    let mut headers = HeaderMap::with_capacity(client.keys_len() + 14);
+    for (name, value) in client {
+        if reaches_upstream(name, passage) && !is_framing(name) && !nominated.contains(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    say(&mut headers, passage);
+    headers
+}
+
+/// Headers that say how a message is carried on its connection, and how long it is.
+fn is_framing(name: &HeaderName) -> bool {
+    [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, header::CONTENT_LENGTH].contains(name)
+}
+
+/// Rewrites the headers of a request that Pingora forwards as it streams by. Pingora has dealt with `Connection`,
+/// `Upgrade` and `Transfer-Encoding` before; the path is [`super::templates`]'s.
 pub fn request(head: &mut RequestHeader, passage: &Passage<'_>) {
     // Pingora keeps the client's spelling of names in a second map beside the headers; going through it would cost an
     // allocation for every header that is added. Names are case-insensitive, so the spelling is let go.
@@ -196,6 +215,11 @@ pub fn request_headers(headers: &mut HeaderMap, passage: &Passage<'_>) {
         headers.remove(name);
     }
     headers.reserve(12);
+    say(headers, passage);
+}
+
+/// What the edge itself tells an upstream.
+fn say(headers: &mut HeaderMap, passage: &Passage<'_>) {
     headers.insert(header::HOST, passage.host.clone());
     passage.identity.write(headers);
     passage.trace.write(headers);
@@ -322,37 +346,27 @@ fn is_judged_by(name: &HeaderName) -> bool {
         )
 }
 
-/// Rewrites the headers of an upstream's answer for the client, before the edge adds its own.
-pub fn response(head: &mut ResponseHeader, manner: Manner) {
-    let doomed = doomed_of_answer(&head.headers, head.status, manner);
-    for name in &doomed {
-        head.remove_header(name);
-    }
-}
-
-/// The same on a plain header map.
-pub fn response_headers(headers: &mut HeaderMap, status: StatusCode, manner: Manner) {
-    for name in &doomed_of_answer(headers, status, manner) {
-        headers.remove(name);
-    }
-}
-
-fn doomed_of_answer(headers: &HeaderMap, status: StatusCode, manner: Manner) -> Names {
+/// The headers of an upstream's answer that reach the client, with room for those that the edge adds.
+pub fn answer_headers(upstream: &HeaderMap, status: StatusCode, manner: Manner) -> HeaderMap {
     // An upgrade's answer is made of the very headers that are hop-by-hop elsewhere.
     let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
-    let mut doomed: Names = headers.keys().filter(|name| !reaches_client(name, manner, upgraded)).cloned().collect();
-    if !upgraded {
-        let nominated = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-            // Framing is Pingora's; an upstream that nominates it is confused, and obeying would break the answer.
-            .filter(|name| *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE)
-            .filter(|name| headers.contains_key(name));
-        doomed.extend(nominated);
+    let mut nominated = if upgraded { Names::new() } else { nominated(upstream) };
+    // Framing is Pingora's; an upstream that nominates it is confused, and obeying would break the answer.
+    nominated.retain(|name| *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE);
+    let mut headers = HeaderMap::with_capacity(upstream.keys_len() + 20);
+    for (name, value) in upstream {
+        if reaches_client(name, manner, upgraded) && !nominated.contains(name) {
+            headers.append(name.clone(), value.clone());
+        }
     }
-    doomed
+    headers
+}
+
+/// Fields that `Connection` says to be of one hop only (RFC 9110 section 7.6.1).
+fn nominated(headers: &HeaderMap) -> Names {
+    let tokens = headers.get_all(header::CONNECTION).into_iter();
+    let tokens = tokens.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok()).collect()
 }
 
 fn reaches_client(name: &HeaderName, manner: Manner, upgraded: bool) -> bool {

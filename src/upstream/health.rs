@@ -1,6 +1,6 @@
-//! What keeps an upstream's addresses true: active health checks, and DNS asked again.
+//! What keeps an upstream's addresses true: active health checks, DNS asked again, idle connections looked through.
 //!
-//! Each upstream has one task for either, started when its revision takes effect. A task holds its upstream only while
+//! Each upstream has one task for each of them, started when its revision takes effect. A task holds its upstream only while
 //! it works, so it ends by itself after the upstream was replaced and the last request let go of it.
 
 use std::fmt;
@@ -17,6 +17,8 @@ use crate::config;
 /// How often DNS is asked for names among the addresses. Resolvers do not tell the time to live, and most names of
 /// services live for half a minute or more.
 pub const REFRESH_EVERY: Duration = Duration::from_secs(30);
+/// How often idle connections are looked through.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
 /// How soon DNS is asked again for a name without any address.
 const REFRESH_SOON: Duration = Duration::from_secs(2);
 
@@ -93,6 +95,18 @@ pub async fn refresh(backend: Weak<Backend>) {
         tokio::time::sleep(wait).await;
         let Some(backend) = backend.upgrade() else { return };
         refresh_once(&backend).await;
+    }
+}
+
+/// Closes idle connections that are too old or dead, again and again, until nobody holds the backend.
+pub async fn tidy(backend: Weak<Backend>) {
+    let mut ticks = interval(TIDY_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(backend) = backend.upgrade() else { return };
+        let now = backend.clock().tick();
+        backend.addresses().iter().for_each(|target| target.idle().tidy(now));
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`pools`] | all upstreams of a config revision: built, taken over at a reload, started |
 //! | [`backend`] | one of them at run time: addresses in turn, prebuilt peers, breakers |
 //! | [`address`] | one address: its peer, its client, its health |
+//! | [`connections`] | connections to it: opened, kept while idle, taken again |
 //! | [`tls`] | certificates and keys towards an upstream, read and checked once |
 //! | [`health`] | active checks and DNS refresh, in the background |
 //! | [`breaker`], [`outcome`] | when to stop calling, and what counts as a failure |
@@ -23,6 +24,7 @@ pub mod address;
 pub mod backend;
 pub mod breaker;
 pub mod client;
+pub mod connections;
 pub mod egress;
 pub mod forward;
 pub mod health;

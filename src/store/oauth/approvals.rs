@@ -128,7 +128,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = config::Store::Embedded { path: folder.path().join("store") };
         let metrics = Arc::new(Metrics::new(&[]).unwrap());
-        let approvals = Approvals::new(store::open(&place, &Clock::system(), &metrics).unwrap());
+        let approvals = Approvals::new(store::open(&place, &Clock::system(), &metrics).unwrap().store);
         let [alice, bob] = ["@alice:tween.example", "@bob:tween.example"].map(|user| UserId::parse(user).unwrap());
         // One id is the beginning of the other.
         let [shop, shop1] = ["ma_shop", "ma_shop1"].map(|app| MiniAppId::parse(app).unwrap());

@@ -2,8 +2,43 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `credential` | the secrets that are handed out: consent sessions, codes, refresh tokens, device codes |
+//! | `value` | how values lie in the store |
+//! | `questions` | authorization requests that wait for a user's answer |
+//! | `devices` | devices that wait for a user's answer |
+//! | `grants` | permissions, their codes and their refresh tokens |
+//! | `index` | which grants a user has |
 //! | `approvals` | what users have approved |
 //! | `visits` | who sits at a browser |
+//!
+//! A permission has one partition for its whole life, from the question to the last refresh token, and every secret
+//! carries its id: whatever happens to it is one conditional batch, so that of many requests at the same instant one
+//! succeeds.
 
 pub mod approvals;
+pub mod credential;
+pub mod devices;
+pub mod grants;
+mod index;
+pub mod questions;
+mod value;
 pub mod visits;
+
+#[cfg(test)]
+mod tests;
+
+pub use approvals::Approvals;
+pub use credential::{Credential, Kind};
+pub use devices::Devices;
+pub use grants::Grants;
+pub use questions::Questions;
+pub use value::Held;
+pub use visits::Visits;
+
+use crate::model::oauth::GrantId;
+use crate::store::Partition;
+
+/// The partition of a permission.
+fn partition(id: GrantId) -> Partition {
+    Partition::of("grant", &[&id.to_string()])
+}

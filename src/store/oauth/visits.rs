@@ -115,7 +115,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = config::Store::Embedded { path: folder.path().join("store") };
         let (clock, hand) = Clock::manual(1_800_000_000);
-        let store = store::open(&place, &clock, &Arc::new(Metrics::new(&[]).unwrap())).unwrap();
+        let store = store::open(&place, &clock, &Arc::new(Metrics::new(&[]).unwrap())).unwrap().store;
         let visits = Visits::new(store, Duration::from_secs(600));
         let alice = UserId::parse("@alice:tween.example").unwrap();
         visits.begin("a", &alice, clock.unix_secs()).await.unwrap();

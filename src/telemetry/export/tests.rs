@@ -17,6 +17,8 @@ fn busy() -> Arc<Metrics> {
     metrics.refusals.inc(Code::RateLimitExceeded.index());
     metrics.credentials.inc(Credential::Matrix, CredentialResult::Refused);
     metrics.cache.inc(CacheName::Response, CacheResult::Hit);
+    metrics.store_calls.inc(StoreVerb::Get, StoreResult::Ok);
+    metrics.store.observe(StoreVerb::Get, Duration::from_micros(30));
     metrics.policy("na\"me\\with\nodd characters").inc(Decision::WouldRefuse);
     metrics
 }

@@ -1,0 +1,103 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::oauth::Consent;
+use crate::model::{MiniAppId, Scope};
+
+const NOW: u64 = 1_000_000;
+const VERIFIER: Digest = Digest([7; 32]);
+const CODE: Digest = Digest([8; 32]);
+
+fn client() -> ClientId {
+    ClientId::of(MiniAppId::parse("ma_shop").unwrap())
+}
+
+fn consent() -> Consent {
+    Consent {
+        client: client(),
+        redirect: "https://shop.example/cb".to_owned(),
+        state: None,
+        scopes: ScopeSet::of(&[Scope::WalletBalance, Scope::StorageRead]),
+        challenge: Challenge::parse(&VERIFIER.to_string()).unwrap(),
+        user: None,
+        asked_at: NOW,
+    }
+}
+
+fn grant() -> Grant {
+    let user = UserId::parse("@alice:tween.example").unwrap();
+    consent().identified(user).unwrap().approved(ScopeSet::of(Scope::ALL), CODE, NOW).unwrap()
+}
+
+fn by(client: &ClientId) -> Redeemer<'_> {
+    Redeemer { client, redirect: "https://shop.example/cb", verifier: VERIFIER, code: CODE, arrived_at: NOW }
+}
+
+#[test]
+fn a_question_is_its_users_and_gives_no_more_than_was_asked() {
+    assert_eq!(consent().approved(ScopeSet::of(Scope::ALL), CODE, NOW), None, "nobody has said who they are");
+    let alices = consent().identified(UserId::parse("@alice:tween.example").unwrap()).unwrap();
+    assert_eq!(alices.identified(UserId::parse("@mallory:tween.example").unwrap()), None);
+    assert_eq!(grant().scopes, consent().scopes);
+}
+
+#[test]
+fn a_code_is_its_clients_alone() {
+    let ours = client();
+    let backend = ClientId { backend: true, ..client() };
+    for wrong in [
+        by(&backend),
+        Redeemer { redirect: "https://shop.example/cb2", ..by(&ours) },
+        Redeemer { verifier: Digest([9; 32]), ..by(&ours) },
+        Redeemer { code: Digest([9; 32]), ..by(&ours) },
+    ] {
+        assert!(matches!(grant().redeemed(&wrong, Digest([1; 32]), NOW), Redeemed::Refused(_)), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_second_use_tells_a_race_from_a_theft() {
+    let ours = client();
+    let Redeemed::Done(grant) = grant().redeemed(&by(&ours), Digest([1; 32]), NOW + 5) else { panic!("redeemed") };
+    let again = |arrived_at| grant.clone().redeemed(&Redeemer { arrived_at, ..by(&ours) }, Digest([2; 32]), NOW + 9);
+    assert_eq!(again(NOW + 5), Redeemed::Raced);
+    assert_eq!(again(NOW + 6), Redeemed::Reused);
+    let thief = Redeemer { verifier: Digest([9; 32]), arrived_at: NOW + 6, ..by(&ours) };
+    assert!(matches!(grant.redeemed(&thief, Digest([2; 32]), NOW + 9), Redeemed::Refused(_)), "no verifier, no harm");
+}
+
+#[test]
+fn a_permission_to_nothing_is_none() {
+    let storage = grant().without(ScopeSet::of(&[Scope::WalletBalance]));
+    assert_eq!(storage, None, "what every mini-app has is nothing that a user permits");
+    assert!(grant().without(ScopeSet::of(&[Scope::StorageRead])).is_some());
+}
+
+#[test]
+fn grant_ids_read_back() {
+    let id = GrantId([0x0f; 16]);
+    assert_eq!(GrantId::parse(&id.to_string()), Some(id));
+    for bad in ["", "0f", "+f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f", "0F0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"] {
+        assert_eq!(GrantId::parse(bad), None, "{bad}");
+    }
+}
+
+proptest! {
+    /// Whatever is rotated when: one token is in force, and the one before it may be repeated for a minute.
+    #[test]
+    fn one_refresh_token_is_in_force(waits in prop::collection::vec(1u64..200_000, 1..20)) {
+        let hash = |at: usize| Digest([u8::try_from(at).unwrap(); 32]);
+        let (mut grant, mut now) = (grant().begun(hash(0), NOW), NOW);
+        for (at, wait) in waits.iter().enumerate() {
+            now += wait;
+            grant = grant.rotated(hash(at + 1), now);
+            let family = grant.family.clone().unwrap();
+            prop_assert_eq!(family.presented(hash(at + 1), now), Presented::Current);
+            prop_assert_eq!(family.presented(hash(at), now + REPEAT_WITHIN - 1), Presented::Repeated);
+            prop_assert_eq!(family.presented(hash(at), now + REPEAT_WITHIN), Presented::Other);
+            if at > 0 {
+                prop_assert_eq!(family.presented(hash(at - 1), now), Presented::Other);
+            }
+        }
+    }
+}

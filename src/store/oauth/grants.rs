@@ -1,0 +1,166 @@
+//! Permissions, their codes and their refresh tokens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::value::{self, Held};
+use super::{Credential, devices, index, partition};
+use crate::model::oauth::grant::REPEAT_WITHIN;
+use crate::model::oauth::{Device, Digest, Grant, GrantId};
+use crate::model::{MiniAppId, UserId};
+use crate::store::{Applied, Backend, Batch, Condition, Read, StoreError};
+
+pub(super) const NAME: &str = "grant";
+/// The last token answer, sealed by whoever wrote it, for a client that lost it.
+const ANSWER: &str = "answer";
+
+/// Everybody's grants.
+#[derive(Clone, Debug)]
+pub struct Grants {
+    store: Arc<dyn Backend>,
+}
+
+impl Grants {
+    /// Kept in `store`.
+    pub fn new(store: Arc<dyn Backend>) -> Grants {
+        Grants { store }
+    }
+
+    /// A grant, if it lives.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn get(&self, id: GrantId) -> Result<Option<Held<Grant>>, StoreError> {
+        let entry = self.store.get(&partition(id), NAME, Read::Latest).await?;
+        entry.map(|entry| value::read("a grant", &entry)).transpose()
+    }
+
+    /// A user's grants that live, to one mini-app or to all.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn of_user(
+        &self,
+        user: &UserId,
+        app: Option<&MiniAppId>,
+    ) -> Result<Vec<(GrantId, Held<Grant>)>, StoreError> {
+        let mut found = Vec::new();
+        for (app, id) in index::list(&*self.store, user, app).await? {
+            match self.get(id).await? {
+                Some(grant) => found.push((id, grant)),
+                None => index::drop_entry(&*self.store, id, user, &app).await?,
+            }
+        }
+        Ok(found)
+    }
+
+    /// A new grant, with its first refresh token.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn create(&self, id: GrantId, grant: &Grant, ttl: Duration) -> Result<(), StoreError> {
+        index::add(&*self.store, id, grant).await?;
+        let batch = Batch::new(partition(id))?.when(NAME, Condition::Absent).put(NAME, value::write(grant)?, Some(ttl));
+        match self.store.apply(batch).await? {
+            Applied::Done => Ok(()),
+            Applied::Conflict { .. } => Err(StoreError::Internal("a random id was drawn twice".to_owned())),
+        }
+    }
+
+    /// A device's grant in place of the device. `false`: another request was faster.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn from_device(
+        &self,
+        id: GrantId,
+        device: &Held<Device>,
+        grant: &Grant,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        index::add(&*self.store, id, grant).await?;
+        let batch = Batch::new(partition(id))?
+            .when(devices::NAME, Condition::Is(device.version))
+            .delete(devices::NAME)
+            .put(NAME, value::write(grant)?, Some(ttl));
+        Ok(self.store.apply(batch).await? == Applied::Done)
+    }
+
+    /// A grant changed, with the same life or another. `false`: somebody was faster.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn change(
+        &self,
+        id: GrantId,
+        held: &Held<Grant>,
+        changed: &Grant,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let batch = Batch::new(partition(id))?.when(NAME, Condition::Is(held.version)).put(
+            NAME,
+            value::write(changed)?,
+            Some(ttl),
+        );
+        Ok(self.store.apply(batch).await? == Applied::Done)
+    }
+
+    /// A grant with another refresh token in force. `spent` is remembered as long as it would have lived, and `answer` as
+    /// long as it may be asked for again. `false`: somebody was faster.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn rotate(
+        &self,
+        id: GrantId,
+        held: &Held<Grant>,
+        rotated: &Grant,
+        spent: Digest,
+        answer: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let batch = Batch::new(partition(id))?
+            .when(NAME, Condition::Is(held.version))
+            .put(NAME, value::write(rotated)?, Some(ttl))
+            .put(spent_name(spent), &b"{\"v\":1}"[..], Some(ttl))
+            .put(ANSWER, answer, Some(Duration::from_millis(REPEAT_WITHIN)));
+        Ok(self.store.apply(batch).await? == Applied::Done)
+    }
+
+    /// The last token answer, as long as it may be asked for again.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn last_answer(&self, id: GrantId) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.store.get(&partition(id), ANSWER, Read::Latest).await?.map(|entry| entry.value))
+    }
+
+    /// Whether a refresh token was once in force, and is spent.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn was_spent(&self, token: &Credential) -> Result<bool, StoreError> {
+        let name = spent_name(token.hash());
+        Ok(self.store.get(&partition(token.grant()), &name, Read::Latest).await?.is_some())
+    }
+
+    /// Ends a grant: its code and its refresh tokens are worth nothing from now on. Its access tokens are for the
+    /// revocations to void. `None`: it had ended before.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn end(&self, id: GrantId) -> Result<Option<Grant>, StoreError> {
+        let Some(held) = self.get(id).await? else { return Ok(None) };
+        let batch =
+            Batch::new(partition(id))?.when(NAME, Condition::Present).delete(NAME).delete(ANSWER).delete(devices::NAME);
+        let ended = self.store.apply(batch).await? == Applied::Done;
+        index::drop_entry(&*self.store, id, &held.value.user, &held.value.client.app).await?;
+        Ok(ended.then_some(held.value))
+    }
+}
+
+fn spent_name(hash: Digest) -> String {
+    format!("spent/{hash}")
+}

@@ -1,0 +1,138 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+
+use super::*;
+use crate::clock::Clock;
+use crate::config;
+use crate::metrics::Metrics;
+use crate::model::oauth::grant::{Redeemed, Redeemer};
+use crate::model::oauth::{Challenge, ClientId, Consent, Digest, Poll};
+use crate::model::{MiniAppId, ScopeSet, UserId};
+use crate::store::{self, Backend};
+
+const NOW: u64 = 1_000_000;
+const MINUTE: Duration = Duration::from_secs(60);
+const VERIFIER: Digest = Digest([7; 32]);
+const CALLBACK: &str = "https://shop.example/cb";
+
+fn open() -> (tempfile::TempDir, Arc<dyn Backend>) {
+    let folder = tempfile::tempdir().unwrap();
+    let place = config::Store::Embedded { path: folder.path().join("store") };
+    let metrics = Arc::new(Metrics::new(&[]).unwrap());
+    let store = store::open(&place, &Clock::system(), &metrics).unwrap();
+    (folder, store.store)
+}
+
+fn client() -> ClientId {
+    ClientId::of(MiniAppId::parse("ma_shop").unwrap())
+}
+
+fn alice() -> UserId {
+    UserId::parse("@alice:tween.example").unwrap()
+}
+
+fn scopes() -> ScopeSet {
+    ScopeSet::from_list("user:read wallet:balance")
+}
+
+fn consent() -> Consent {
+    Consent {
+        client: client(),
+        redirect: CALLBACK.to_owned(),
+        state: Some("xyz".to_owned()),
+        scopes: scopes(),
+        challenge: Challenge::parse(&VERIFIER.to_string()).unwrap(),
+        user: None,
+        asked_at: NOW,
+    }
+}
+
+async fn code(store: &Arc<dyn Backend>) -> Credential {
+    let questions = Questions::new(store.clone());
+    let session = questions.put(&consent(), MINUTE).await.unwrap();
+    let held = questions.get(&session).await.unwrap().unwrap();
+    let held = questions.identify(&session, held, alice(), MINUTE).await.unwrap().unwrap();
+    questions.approve(&session, held, scopes(), NOW, MINUTE).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_question_is_answered_once() {
+    let (_folder, store) = open();
+    let questions = Questions::new(store.clone());
+    let session = questions.put(&consent(), MINUTE).await.unwrap();
+    let stranger = Credential::another(Kind::Consent, session.grant()).unwrap();
+    assert!(questions.get(&stranger).await.unwrap().is_none(), "knowing the grant's id is not enough");
+    let held = questions.get(&session).await.unwrap().unwrap();
+    assert!(questions.approve(&session, held.clone(), scopes(), NOW, MINUTE).await.unwrap().is_none());
+    let held = questions.identify(&session, held, alice(), MINUTE).await.unwrap().unwrap();
+    let mallory = UserId::parse("@mallory:tween.example").unwrap();
+    assert!(questions.identify(&session, held.clone(), mallory, MINUTE).await.unwrap().is_none());
+    let answers = (0..50).map(|_| questions.approve(&session, held.clone(), scopes(), NOW, MINUTE));
+    let codes: Vec<_> = join_all(answers).await.into_iter().filter_map(Result::unwrap).collect();
+    assert_eq!(codes.len(), 1);
+    assert!(questions.get(&session).await.unwrap().is_none());
+    assert!(!questions.refuse(&session, &held).await.unwrap());
+}
+
+#[tokio::test]
+async fn of_fifty_redemptions_at_once_one_succeeds() {
+    let (_folder, store) = open();
+    let (grants, code) = (Grants::new(store.clone()), code(&store).await);
+    let ours = client();
+    let redeem = || async {
+        let held = grants.get(code.grant()).await.unwrap().unwrap();
+        let refresh = Credential::another(Kind::Refresh, code.grant()).unwrap();
+        let by = Redeemer { client: &ours, redirect: CALLBACK, verifier: VERIFIER, code: code.hash(), arrived_at: NOW };
+        match held.value.clone().redeemed(&by, refresh.hash(), NOW + 1) {
+            Redeemed::Done(grant) => grants.change(code.grant(), &held, &grant, MINUTE).await.unwrap(),
+            Redeemed::Raced => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    let done = join_all((0..50).map(|_| redeem())).await;
+    assert_eq!(done.iter().filter(|done| **done).count(), 1);
+}
+
+#[tokio::test]
+async fn a_grant_is_listed_as_long_as_it_lives_and_remembers_what_is_spent() {
+    let (_folder, store) = open();
+    let (grants, code) = (Grants::new(store.clone()), code(&store).await);
+    let id = code.grant();
+    assert_eq!(grants.of_user(&alice(), None).await.unwrap().len(), 1);
+    let held = grants.get(id).await.unwrap().unwrap();
+    let [first, second] = [(); 2].map(|()| Credential::another(Kind::Refresh, id).unwrap());
+    let begun = held.value.clone().begun(first.hash(), NOW);
+    assert!(grants.change(id, &held, &begun, MINUTE).await.unwrap());
+    let held = grants.get(id).await.unwrap().unwrap();
+    let rotated = held.value.clone().rotated(second.hash(), NOW + 1);
+    let answer = Bytes::from_static(b"sealed");
+    assert!(grants.rotate(id, &held, &rotated, first.hash(), answer.clone(), MINUTE).await.unwrap());
+    assert!(!grants.rotate(id, &held, &rotated, first.hash(), answer.clone(), MINUTE).await.unwrap());
+    assert_eq!(grants.last_answer(id).await.unwrap(), Some(answer));
+    assert!(grants.was_spent(&first).await.unwrap() && !grants.was_spent(&second).await.unwrap());
+    let other = MiniAppId::parse("ma_shop2").unwrap();
+    assert!(grants.of_user(&alice(), Some(&other)).await.unwrap().is_empty());
+    assert_eq!(grants.end(id).await.unwrap().map(|grant| grant.user), Some(alice()));
+    assert_eq!(grants.end(id).await.unwrap(), None);
+    assert!(grants.of_user(&alice(), None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_device_is_found_by_its_user_code_and_granted_once() {
+    let (_folder, store) = open();
+    let (devices, grants) = (Devices::new(store.clone()), Grants::new(store.clone()));
+    let (device_code, user_code) = devices.begin(client(), scopes(), NOW, MINUTE).await.unwrap();
+    let (id, held) = devices.by_user_code(&user_code).await.unwrap().unwrap();
+    assert_eq!((id, held.value.hash), (device_code.grant(), device_code.hash()));
+    let approved = held.value.clone().approved(alice(), scopes()).unwrap();
+    assert!(devices.change(id, &held, &approved, NOW).await.unwrap());
+    assert!(!devices.change(id, &held, &held.value.clone().denied().unwrap(), NOW).await.unwrap());
+    let held = devices.get(id).await.unwrap().unwrap();
+    let Poll::Granted(grant) = held.value.clone().polled(NOW + 1) else { panic!("granted") };
+    let redeem = (0..50).map(|_| grants.from_device(id, &held, &grant, MINUTE));
+    assert_eq!(join_all(redeem).await.into_iter().filter(|done| *done == Ok(true)).count(), 1);
+    assert!(devices.by_user_code(&user_code).await.unwrap().is_none());
+}
