@@ -67,7 +67,12 @@ impl Limiter {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn look_at(&self, now: Tick, unix_secs: u64, key: LimitKey) -> Result<Vec<(&Policy, Report)>, StoreError> {
+    pub async fn look_at(
+        &self,
+        now: Tick,
+        unix_secs: u64,
+        key: LimitKey,
+    ) -> Result<Vec<(&Policy, Report)>, StoreError> {
         let mut used = Vec::new();
         for (id, policy) in self.policies.all() {
             let standing = self.engine.look_at(now, policy, key).await?;

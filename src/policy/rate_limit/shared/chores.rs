@@ -82,7 +82,8 @@ impl Shared {
         }
         for (slot, question, back) in void {
             // What cannot be handed back stays taken: to grant less is safe.
-            if !self.is_up() || self.question(&slot, &question, Terms { back, ..Terms::default() }, &[]).await.is_err() {
+            if !self.is_up() || self.question(&slot, &question, Terms { back, ..Terms::default() }, &[]).await.is_err()
+            {
                 return;
             }
         }

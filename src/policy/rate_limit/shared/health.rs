@@ -57,7 +57,8 @@ impl Health {
 
     /// A question was not answered in time. True: that was one too many.
     pub fn failed(&self, now: Tick) -> bool {
-        let shuts = self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES && self.up.swap(false, Ordering::Relaxed);
+        let shuts =
+            self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES && self.up.swap(false, Ordering::Relaxed);
         if shuts {
             let mut proof = self.proof.lock();
             let again = proof.up_since.is_some_and(|since| now.since(since) < SETTLED);
@@ -115,13 +116,17 @@ mod tests {
         };
         let mut asked = vec![proof(&health)];
         for _ in 0..6 {
-            (0..3).for_each(|_| drop(health.failed(Tick(1))));
+            for _ in 0..3 {
+                health.failed(Tick(1));
+            }
             health.probed(true, Tick(1));
             health.probed(false, Tick(1));
             asked.push(proof(&health));
         }
         assert_eq!(asked, [1, 2, 4, 8, 16, 32, 32]);
-        (0..3).for_each(|_| drop(health.failed(Tick(0).plus(SETTLED))));
+        for _ in 0..3 {
+            health.failed(Tick(0).plus(SETTLED));
+        }
         assert_eq!(proof(&health), 2, "that was long ago");
     }
 }

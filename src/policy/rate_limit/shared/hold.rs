@@ -95,8 +95,7 @@ impl Hold {
             return Some(self.standing(Wait::No, now));
         }
         let (refused, until) = self.refused;
-        (refused != 0 && cost >= refused && now < until)
-            .then(|| self.standing(Wait::Nanos(until.0 - now.0), now))
+        (refused != 0 && cost >= refused && now < until).then(|| self.standing(Wait::Nanos(until.0 - now.0), now))
     }
 
     /// What to ask for besides the calls' own tokens, and what goes back with the question.
@@ -180,7 +179,9 @@ mod tests {
     fn a_slow_key_has_no_lease_and_a_fast_one_has_fifty_milliseconds_worth() {
         let wish = |every: u64| {
             let mut hold = Hold::default();
-            (1..=2000).for_each(|call| drop(hold.answer(1, Tick(call * every * MILLI))));
+            for call in 1..=2000 {
+                hold.answer(1, Tick(call * every * MILLI));
+            }
             hold.ask().wish
         };
         assert_eq!(wish(50), 0, "20 a second");

@@ -104,7 +104,13 @@ impl fmt::Debug for Shared {
 impl Shared {
     /// Buckets in `redis`, asked for at most `deadline` at a time. `local` serves when it does not answer. Nothing is
     /// asked before [`Shared::look_after`] has found it there.
-    pub fn new(redis: Redis, clock: Clock, metrics: Arc<Metrics>, deadline: Duration, local: Arc<Buckets>) -> Arc<Shared> {
+    pub fn new(
+        redis: Redis,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        deadline: Duration,
+        local: Arc<Buckets>,
+    ) -> Arc<Shared> {
         Arc::new_cyclic(|own| Shared {
             redis,
             clock,

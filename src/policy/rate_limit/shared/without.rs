@@ -29,11 +29,8 @@ impl Alone {
         let closed = |charge: &Charge<'_>| {
             charge.policy.on_store_failure == OnStoreFailure::Closed && !charge.policy.report_only
         };
-        let share = |charge: &Charge<'_>| Share {
-            policy: charge.policy.share(instances),
-            key: charge.key,
-            cost: charge.cost,
-        };
+        let share =
+            |charge: &Charge<'_>| Share { policy: charge.policy.share(instances), key: charge.key, cost: charge.cost };
         Alone { closed: charges.iter().any(closed), shares: charges.iter().map(share).collect() }
     }
 

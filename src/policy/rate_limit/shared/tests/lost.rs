@@ -14,10 +14,7 @@ async fn until_nobody_waits(engine: &Shared, policy: &Policy) {
         one(engine, policy, user(key)).await;
     }
     // Whoever comes now is answered at once.
-    assert!(matches!(
-        engine.take(engine.clock.tick(), &[Charge { policy, key: user(1), cost: 1 }]),
-        Taken::Now(_)
-    ));
+    assert!(matches!(engine.take(engine.clock.tick(), &[Charge { policy, key: user(1), cost: 1 }]), Taken::Now(_)));
 }
 
 async fn each_rule_holds(engine: &Shared) {
@@ -27,7 +24,7 @@ async fn each_rule_holds(engine: &Shared) {
     let (open, local) = (rule(OnStoreFailure::Open), rule(OnStoreFailure::Local));
     let mut admitted = 0;
     for _ in 0..30 {
-        assert!(one(engine, &open, user(3)).await.admitted);
+        assert!(one(engine, &open, user(4)).await.admitted);
         let outcome = one(engine, &local, user(3)).await;
         assert!(!outcome.lost);
         admitted += u32::from(outcome.admitted);
@@ -47,7 +44,7 @@ async fn a_store_that_stops_answering_costs_the_first_calls_only_and_comes_back(
     each_rule_holds(&engine).await;
     server.thaw();
     until(|| engine.is_up()).await;
-    assert!(one(&engine, &bucket(1, 9), user(4)).await.admitted);
+    assert!(one(&engine, &bucket(1, 9), user(5)).await.admitted);
 }
 
 #[tokio::test]
@@ -80,7 +77,8 @@ async fn one_that_is_slow_is_as_good_as_lost() {
     // Every script behind this one is late.
     let port = server.port;
     let busy = std::thread::spawn(move || {
-        let mut connection = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap().get_connection().unwrap();
+        let mut connection =
+            redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap().get_connection().unwrap();
         let nap = "local t = redis.call('TIME') local till = t[1] * 1000000 + t[2] + 1000000
             repeat t = redis.call('TIME') until t[1] * 1000000 + t[2] >= till";
         redis::Script::new(nap).invoke::<()>(&mut connection).unwrap();

@@ -29,6 +29,10 @@ fn user(number: u32) -> LimitKey {
 }
 
 fn engine(port: u16, deadline: Duration) -> Arc<Shared> {
+    engine_by(port, deadline, Clock::system())
+}
+
+fn engine_by(port: u16, deadline: Duration, clock: Clock) -> Arc<Shared> {
     let timeouts = RedisTimeouts { connect: PATIENT, command: PATIENT, total: PATIENT, limits: deadline };
     let store = RedisStore {
         nodes: vec![RedisNode { host: "127.0.0.1".to_owned(), port }],
@@ -43,7 +47,7 @@ fn engine(port: u16, deadline: Duration) -> Arc<Shared> {
         wait_replicas: None,
         require_durability: true,
     };
-    let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new(&[]).unwrap()));
+    let metrics = Arc::new(Metrics::new(&[]).unwrap());
     let redis = Redis::new(&store, clock.clone(), metrics.clone());
     Shared::new(redis, clock, metrics, deadline, Arc::new(Buckets::new(16 << 20)))
 }

@@ -75,10 +75,7 @@ async fn several_buckets_give_all_or_none() {
     let server = Server::start(&[]);
     let engine = started(server.port, PATIENT).await;
     let (wide, narrow) = (bucket(1, 19), policy(1, 2, LimitAlgorithm::SlidingWindow, OnStoreFailure::Local));
-    let charges = [
-        Charge { policy: &wide, key: user(1), cost: 2 },
-        Charge { policy: &narrow, key: user(1), cost: 1 },
-    ];
+    let charges = [Charge { policy: &wide, key: user(1), cost: 2 }, Charge { policy: &narrow, key: user(1), cost: 1 }];
     for _ in 0..3 {
         assert!(take(&engine, &charges).await.admitted);
     }
@@ -123,5 +120,26 @@ async fn a_reset_is_seen_by_all() {
     // The other one is told, and asks again.
     while !one(&first, &policy, user(1)).await.admitted {
         tokio::task::yield_now().await;
+    }
+}
+
+/// A key at 1,000 calls a second asks for one call in ten at most.
+#[tokio::test]
+async fn a_busy_key_hardly_asks() {
+    let server = Server::start(&[]);
+    let (clock, hand) = Clock::manual(1_700_000_000);
+    let engine = engine_by(server.port, PATIENT, clock);
+    tokio::spawn(engine.clone().look_after());
+    until(|| engine.is_up()).await;
+    for algorithm in [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow] {
+        let policy = policy(1_000_000, 0, algorithm, OnStoreFailure::Local);
+        let asked = || engine.metrics.limit_answers.get(LimitAnswer::Asked);
+        let before = asked();
+        for _ in 0..5000 {
+            hand.advance(Duration::from_millis(1));
+            assert!(one(&engine, &policy, user(1)).await.admitted);
+        }
+        let asked = asked() - before;
+        assert!(asked <= 500, "{algorithm:?}: {asked} questions for 5,000 calls");
     }
 }
