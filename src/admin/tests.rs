@@ -299,7 +299,7 @@ async fn the_page_shows_what_is_wrong_and_runs_nothing() {
 
 #[tokio::test]
 async fn limits_of_one_caller_are_shown_and_reset() {
-    let admin = Running::start(Ok(7)).await;
+    let admin = running("127.0.0.1:9090", Ok(7)).await;
     let shown = |query: &str| answer(admin.get(&format!("/api/v1/limits{query}")).bearer_auth(&admin.token));
     let reset = |body: &'static str| answer(admin.post("/api/v1/limits/reset").bearer_auth(&admin.token).body(body));
     let standing = json!([{
