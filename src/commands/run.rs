@@ -238,6 +238,12 @@ async fn look_after(edge: Arc<Edge>) {
             edge.live().sweep();
         }
     };
+    let limits = async {
+        match &edge.live().shared {
+            Some(shared) => shared.clone().look_after().await,
+            None => std::future::pending().await,
+        }
+    };
     let issuers = async {
         loop {
             let snapshot = edge.snapshot();
@@ -253,5 +259,7 @@ async fn look_after(edge: Arc<Edge>) {
             }
         }
     };
-    tokio::join!(sweeping, edge.live().tokens.keyring.keep_fresh(), edge.live().revocations.follow(), issuers);
+    let keys = edge.live().tokens.keyring.keep_fresh();
+    let revocations = edge.live().revocations.follow();
+    tokio::join!(sweeping, keys, limits, revocations, issuers);
 }
