@@ -175,6 +175,7 @@ impl Keyring {
             ring: ArcSwap::default(),
             seen: Mutex::new(None),
         };
+        keyring.ring.store(Arc::new(keyring.build(&KeyDocument::default())?));
         store::blocking(keyring.refresh())?;
         Ok(keyring)
     }
