@@ -98,7 +98,8 @@ impl Live {
     }
 }
 
-/// What the config allows, and loopback when the config itself names a URL there: a developer's issuer.
+/// What the config allows, and loopback when the config itself names a URL there: a developer's issuer or
+/// authentication service.
 fn egress_policy(config: &Config) -> EgressPolicy {
     let is_loopback = |url: &Url| match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -106,11 +107,10 @@ fn egress_policy(config: &Config) -> EgressPolicy {
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     };
-    let mut policy = if config.tokens.issuers.iter().any(|issuer| is_loopback(&issuer.jwks_url)) {
-        EgressPolicy::with_loopback()
-    } else {
-        EgressPolicy::strict()
-    };
+    let issuers = config.tokens.issuers.iter().map(|issuer| &issuer.jwks_url);
+    let service = config.oauth.matrix_auth_service.iter().map(|service| &service.introspection_url);
+    let mut policy =
+        if issuers.chain(service).any(is_loopback) { EgressPolicy::with_loopback() } else { EgressPolicy::strict() };
     policy.allow.extend(config.egress_allow.iter().cloned());
     policy
 }

@@ -187,6 +187,10 @@ labels! {
     HomeserverCall {
         /// Whose access token is this?
         Whoami "whoami",
+        /// Whose name and password are these?
+        Login "login",
+        /// The end of the session that a login opened.
+        Logout "logout",
         /// Who is in a room, as the application service.
         JoinedMembers "joined_members",
         /// Who is in a room, by the admin API.

@@ -10,7 +10,7 @@
 //! | `folder` | the data folder: whose it is, and which edge serves from it |
 //! | `measured` | counting around a back end |
 //! | `contract` | the tests that every back end has to pass |
-//! | `oauth` | what the OAuth server remembers: questions, devices, grants |
+//! | `refusal` | what a caller is told when the store fails |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
 //! | `redis` | the back end on Redis, and its handle for those who run scripts of their own |
@@ -27,6 +27,7 @@ mod measured;
 pub mod oauth;
 mod open;
 pub mod redis;
+mod refusal;
 pub mod seal;
 mod topics;
 pub mod transfer;
