@@ -127,7 +127,8 @@ pub fn open_keyring(config: &Config, store: &Arc<dyn Backend>, generation: Gener
         let keys = KeyStore::new(store.clone());
         store::blocking(keys.import(path)).map_err(|error| error.to_string())?;
     }
-    Keyring::open(store.clone(), master_key, generation).map_err(|error| error.to_string())
+    Keyring::open_after(store.clone(), master_key, config.previous_master_key.as_ref(), generation)
+        .map_err(|error| error.to_string())
 }
 
 /// Limits over several instances, where the store is one that they share.

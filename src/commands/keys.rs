@@ -58,6 +58,13 @@ pub fn rotate(path: &Path) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `tmcp-edge keys reseal`.
+pub fn reseal(path: &Path) -> Result<ExitCode, String> {
+    open(&load(path)?)?.reseal(now()).map_err(|error| error.to_string())?;
+    println!("Every key is sealed under keys.master_key_file; once all edges use it, the previous one can go.");
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `tmcp-edge keys revoke`.
 pub fn revoke(path: &Path, kid: &str) -> Result<ExitCode, String> {
     let successor = open(&load(path)?)?.revoke(kid, now()).map_err(|error| error.to_string())?;

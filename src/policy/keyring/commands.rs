@@ -1,7 +1,7 @@
 //! What `tmcp-edge keys` does. Each change is in the store when the call returns, which blocks until then; edges that are
 //! running notice within a second.
 
-use super::{Keyring, KeyringError};
+use super::{Keyring, KeyringError, PURPOSE};
 use crate::policy::authn::verifier::MAX_LIFETIME;
 use crate::store;
 use crate::store::keys::{KeyDocument, KeyRecord, KeyState};
@@ -154,11 +154,33 @@ impl Keyring {
                     // A retired key's private part has nothing left to do.
                     let retired = |key: &&mut KeyRecord| key.accepted_until.is_some_and(|until| until <= now);
                     document.keys.iter_mut().filter(retired).for_each(|key| key.sealed = None);
+                    for key in &mut document.keys {
+                        self.seal_afresh(key)?;
+                    }
                     change(document)
                 })
                 .await?;
             self.refresh().await?;
             Ok(outcome)
         })
+    }
+
+    /// Seals every key under the current master key, after the master key was changed. So does every other change of the
+    /// ring: a ring is never sealed under two.
+    ///
+    /// # Errors
+    /// When a key does not open under either master key, or the file cannot be written.
+    pub fn reseal(&self, now: u64) -> Result<(), KeyringError> {
+        self.change(now, |_| Ok(()))
+    }
+
+    fn seal_afresh(&self, key: &mut KeyRecord) -> Result<(), KeyringError> {
+        let Some(sealed) = &key.sealed else { return Ok(()) };
+        let fresh = self.sealer.seals_afresh(PURPOSE, &key.kid, sealed);
+        let fresh = fresh.map_err(|error| KeyringError::Key { kid: key.kid.clone(), reason: error.to_string() })?;
+        if fresh.is_some() {
+            key.sealed = fresh;
+        }
+        Ok(())
     }
 }

@@ -168,9 +168,22 @@ impl Keyring {
     /// # Errors
     /// When the master key is malformed or not the ring's, or the ring or a key in it cannot be read.
     pub fn open(store: Arc<dyn Backend>, master_key: &Secret, generation: Generation) -> Result<Keyring, KeyringError> {
+        Keyring::open_after(store, master_key, None, generation)
+    }
+
+    /// As [`Keyring::open`], for a ring that the previous master key may have sealed.
+    ///
+    /// # Errors
+    /// As [`Keyring::open`].
+    pub fn open_after(
+        store: Arc<dyn Backend>,
+        master_key: &Secret,
+        previous: Option<&Secret>,
+        generation: Generation,
+    ) -> Result<Keyring, KeyringError> {
         let keyring = Keyring {
             keys: KeyStore::new(store),
-            sealer: Sealer::new(master_key).map_err(KeyringError::MasterKey)?,
+            sealer: Sealer::after(master_key, previous).map_err(KeyringError::MasterKey)?,
             generation,
             ring: ArcSwap::default(),
             seen: Mutex::new(None),
@@ -272,7 +285,7 @@ impl Keyring {
 
     fn check_master_key(&self, document: &KeyDocument) -> Result<(), KeyringError> {
         let configured = self.sealer.fingerprint();
-        if document.master_key.is_empty() || document.master_key == configured {
+        if document.master_key.is_empty() || self.sealer.knows(&document.master_key) {
             return Ok(());
         }
         Err(KeyringError::WrongMasterKey { ring: document.master_key.clone(), configured })

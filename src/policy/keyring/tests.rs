@@ -181,3 +181,24 @@ async fn the_edge_looks_by_itself() {
     }
     background.abort();
 }
+
+#[test]
+fn the_master_key_can_be_changed_while_an_edge_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let running = open(&store);
+    let kid = running.ensure_signing_key(NOW).unwrap().unwrap();
+    let new = Secret::new("cd".repeat(32));
+    let old = master_key();
+    let alone = |key: &Secret| Keyring::open(store.clone(), key, Generation::default());
+    assert!(matches!(alone(&new), Err(KeyringError::WrongMasterKey { .. })));
+    let both = Keyring::open_after(store.clone(), &new, Some(&old), Generation::default()).unwrap();
+    assert_eq!(both.ring().signing_kid(), Some(kid.as_str()));
+    assert!(alone(&old).is_ok(), "nothing is sealed afresh before it is asked for");
+    both.reseal(NOW).unwrap();
+    assert_eq!(alone(&new).unwrap().ring().signing_kid(), Some(kid.as_str()));
+    assert!(matches!(alone(&old), Err(KeyringError::WrongMasterKey { .. })));
+    // An edge that still has the old key keeps what it has in memory.
+    assert!(crate::store::blocking(running.refresh()).is_err());
+    assert_eq!(running.ring().signing_kid(), Some(kid.as_str()));
+}
