@@ -23,7 +23,10 @@ use crate::model::{MiniAppId, Scope, ScopeSet, UserId};
 use crate::policy::keyring::TokenRequest;
 use crate::sandbox::{DEMO_PASSWORD, DEMO_PIN, Running, Sandbox, SandboxConfig, random};
 
+/// The demo shop: a hybrid client, so that both a back end with its secret and an app on this machine can sign in as it.
 const APP: &str = "ma_shop_001";
+/// A client that keeps no secret.
+const PUBLIC_APP: &str = "ma_demo_public";
 const SERVER_NAME: &str = "tween.example";
 /// Demo tokens live as long as the protocol lets any token live.
 const TOKEN_TTL: u64 = 24 * 3600;
@@ -76,6 +79,7 @@ pub fn dev(listen: SocketAddr, admin: SocketAddr, state: &Path) -> Result<ExitCo
         "homeserver": base_url(&running.homeserver),
         "miniapp": base_url(&running.miniapp),
         "client_id": APP,
+        "public_client_id": PUBLIC_APP,
         "client_secret": secrets.client_secret,
         "webhook_secret": secrets.webhook_secret,
         "hs_token": secrets.hs_token,
@@ -147,6 +151,7 @@ fn write_config(
         .map(|b| format!("{b:02x}"))
         .collect();
     let scopes: Vec<&str> = ordinary_scopes().iter().map(|scope| scope.as_str()).collect();
+    let redirects = "\"http://127.0.0.1/callback\", \"http://[::1]/callback\"";
     let place = |served: &Option<crate::sandbox::Served>| {
         served.as_ref().map_or_else(String::new, |served| served.address().to_string())
     };
@@ -178,10 +183,13 @@ fn write_config(
     private(
         &state.join("miniapps.yaml"),
         &format!(
-            "miniapps:\n  - id: {APP}\n    name: Demo Shop\n    classification: community\n    scopes: [{}]\n    \
-             client_secret_hashes: [{hash}]\n    webhook_url: {}/webhook\n    webhook_secret_file: webhook.secret\n",
+            "miniapps:\n  - id: {APP}\n    name: Demo Shop\n    developer: Tween\n    classification: community\n    scopes: [{}]\n    \
+             type: hybrid\n    client_secret_hashes: [{hash}]\n    redirect_uris: [{redirects}]\n    webhook_url: {}/webhook\n    \
+             webhook_secret_file: webhook.secret\n  - id: {PUBLIC_APP}\n    name: Demo App\n    developer: Tween\n    \
+             classification: community\n    scopes: [{}]\n    type: public\n    redirect_uris: [{redirects}]\n",
             scopes.join(", "),
             base_url(&running.miniapp),
+            scopes.join(", "),
         ),
     )?;
     let upstream = |name: &str, address: String| {

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::map::Map;
+use super::miniapp::MiniApp;
 use super::problem::nearest;
 use super::reader::Value;
-use super::types::{LimitAlgorithm, LimitOverride, LimitPolicy, MiniApp, OnStoreFailure};
+use super::types::{LimitAlgorithm, LimitOverride, LimitPolicy, OnStoreFailure};
 use crate::model::MiniAppId;
 use crate::model::rows::limit;
 

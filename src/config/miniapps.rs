@@ -8,10 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::endpoints::scopes;
 use super::map::Map;
+use super::miniapp::{MAX_NAME, MiniApp, Mismatch, is_name};
 use super::problem::did_you_mean;
 use super::reader::Value;
-use super::types::MiniApp;
-use crate::model::{MiniAppId, Scope, ScopeSet};
+use crate::model::miniapp::{Classification, ClientType, RedirectUri};
+use crate::model::{MiniAppId, ScopeSet};
 
 /// Mini-apps by id.
 pub(super) type MiniApps = BTreeMap<MiniAppId, Arc<MiniApp>>;
@@ -38,20 +39,18 @@ fn list(value: &Value<'_>) -> Option<MiniApps> {
 }
 
 fn app(m: &mut Map<'_>) -> Option<MiniApp> {
+    let faults = m.whole().load.faults();
     let id = m.required("id", "a mini-app's id", id);
-    let name = m.required("name", "a name for people", |v| v.text("a name for people"));
-    let official = m.or("classification", false, |v| {
-        v.choice(&[("official", true), ("verified", false), ("community", false), ("beta", false)])
-    });
-    let scopes = m.or("scopes", ScopeSet::EMPTY, |v| {
-        let set = scopes(v)?;
-        let forbidden: Vec<&str> = set.iter().filter(|s| s.official_only() && !official).map(Scope::as_str).collect();
-        if forbidden.is_empty() {
-            Some(set)
-        } else {
-            v.refuse(format!("{} is for official mini-apps only", forbidden.join(", ")), "classification: official")
-        }
-    });
+    let name = m.required("name", "a name for people", |v| shown(v, "a name for people"));
+    let developer = m.optional("developer", |v| shown(v, "who makes it, for people"));
+    let icon_url = m.optional("icon_url", |v| v.url("the https URL of its picture"));
+    let classifications = Classification::ALL.map(|one| (one.as_str(), one));
+    let classification = m.or("classification", Classification::Community, |v| v.choice(&classifications));
+    let scopes = m.or("scopes", ScopeSet::EMPTY, scopes);
+    let preapproved_scopes = m.or("preapproved_scopes", ScopeSet::EMPTY, super::endpoints::scopes);
+    let types = ClientType::ALL.map(|one| (one.as_str(), one));
+    let client_type = m.optional("type", |v| v.choice(&types));
+    let redirect_uris = m.or("redirect_uris", Vec::new(), |v| v.list("a list of redirect URIs", redirect_uri));
     let secret_hashes = m.or("client_secret_hashes", Vec::new(), |v| v.list("a list of SHA-256 hashes in hex", hash));
     let webhook_url = m.optional("webhook_url", |v| v.url("the https URL that its webhooks go to"));
     let webhook_secret = m.secret("webhook_secret", "webhook_secret_file");
@@ -59,7 +58,45 @@ fn app(m: &mut Map<'_>) -> Option<MiniApp> {
         m.whole().refuse::<()>("the webhook secret is malformed", "whsec_ and then base64 of 24 bytes or more");
     }
     let suspended = m.or("suspended", false, |v| v.flag());
-    Some(MiniApp { id: id?, name: name?, official, scopes, secret_hashes, webhook_url, webhook_secret, suspended })
+    // Who has a secret to show is a confidential client unless the file says more.
+    let with_secret = if secret_hashes.is_empty() { ClientType::Public } else { ClientType::Confidential };
+    let app = MiniApp {
+        id: id?,
+        name: name?,
+        developer,
+        icon_url,
+        classification,
+        client_type: client_type.unwrap_or(with_secret),
+        redirect_uris,
+        scopes,
+        preapproved_scopes,
+        secret_hashes,
+        webhook_url,
+        webhook_secret,
+        suspended,
+    };
+    // What failed to read left its default behind, which need not fit the rest.
+    if m.whole().load.faults() == faults {
+        for Mismatch { key, message, expected } in app.mismatches() {
+            m.get(key).as_ref().unwrap_or(m.whole()).refuse::<()>(message, expected);
+        }
+    }
+    Some(app)
+}
+
+fn shown(value: &Value<'_>, expected: &str) -> Option<String> {
+    let text = value.text(expected)?;
+    if is_name(&text) {
+        Some(text)
+    } else {
+        value.refuse("too long, or not one line of plain text", format!("{expected}, at most {MAX_NAME} characters"))
+    }
+}
+
+fn redirect_uri(value: &Value<'_>) -> Option<RedirectUri> {
+    let expected = "a redirect URI such as https://shop.example.com/callback";
+    let text = value.text(expected)?;
+    RedirectUri::parse(&text).or_else(|fault| Err(value.refuse::<()>(fault, expected))).ok()
 }
 
 pub(super) fn hash(value: &Value<'_>) -> Option<[u8; 32]> {

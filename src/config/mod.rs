@@ -10,6 +10,7 @@
 //! | `outside`, `opener` | `${NAME}`, `*_file`, and how files are reached |
 //! | `units`, `net`, `pattern` | durations and sizes, address ranges, path patterns |
 //! | `load` | the main file; what needs more than one section |
+//! | `miniapp` | a mini-app and what has to fit together in it |
 //! | the rest | a section each, by its name |
 //! | `explain` | every key with its meaning and default |
 
@@ -20,6 +21,7 @@ mod explain;
 mod limits;
 mod load;
 mod map;
+pub mod miniapp;
 mod miniapps;
 pub mod net;
 pub mod oauth;
@@ -43,6 +45,7 @@ mod tests;
 
 pub use explain::explain;
 pub use load::{load, parse_str};
+pub use miniapp::MiniApp;
 pub use opener::{Disk, InMemory, Opener};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;

@@ -10,10 +10,11 @@ use url::Url;
 
 use super::endpoints::scopes;
 use super::map::Map;
+use super::miniapp::MiniApp;
 use super::miniapps::known_app;
 use super::reader::Value;
 use super::secret::Secret;
-use super::types::{Algorithm, Issuer, MiniApp, Tokens};
+use super::types::{Algorithm, Issuer, Tokens};
 use crate::model::MiniAppId;
 use crate::model::ids::is_server_name;
 

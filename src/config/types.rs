@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::miniapp::MiniApp;
 use super::secret::Secret;
 use crate::model::rows::{Class, Verb};
 use crate::model::{MiniAppId, Operation, Scope, ScopeSet};
@@ -597,28 +598,6 @@ pub enum Paths {
     AsSent,
     /// A table; operations that it leaves out keep [`Paths::Protocol`]'s.
     Table(BTreeMap<Operation, String>),
-}
-
-/// A mini-app that the config names.
-#[derive(Clone, Debug)]
-pub struct MiniApp {
-    /// Its id; also its OAuth client id.
-    pub id: MiniAppId,
-    /// Name for people.
-    pub name: String,
-    /// Whether it is official: may hold official scopes and privileged tokens.
-    pub official: bool,
-    /// Scopes it registered.
-    pub scopes: ScopeSet,
-    /// SHA-256 of its client secrets, hex in the file; several while rotating. Secrets are random, so a plain hash
-    /// suffices (they cannot be guessed). Empty: a public client.
-    pub secret_hashes: Vec<[u8; 32]>,
-    /// Where its webhooks go.
-    pub webhook_url: Option<Url>,
-    /// Its webhook secret.
-    pub webhook_secret: Option<Secret>,
-    /// Whether it is switched off.
-    pub suspended: bool,
 }
 
 /// Logs.

@@ -4,6 +4,7 @@
 
 pub mod ids;
 pub mod matrix;
+pub mod miniapp;
 pub mod oauth;
 pub mod operation;
 pub mod rows;

@@ -54,7 +54,51 @@ fn mini_apps_that_make_no_sense() {
         ),
         (
             "miniapps: [{ id: ma_a, name: S, client_secret: x }]".into(),
-            "miniapps[0].client_secret: unknown key, expected one of: id, name, classification, scopes, client_secret_hashes, webhook_url, webhook_secret, webhook_secret_file, suspended",
+            "miniapps[0].client_secret: unknown key, expected one of: id, name, developer, icon_url, classification, scopes, preapproved_scopes, type, redirect_uris, client_secret_hashes, webhook_url, webhook_secret, webhook_secret_file, suspended",
+        ),
+        (
+            "miniapps: [{ id: ma_a, name: S, type: secret }]".into(),
+            "miniapps[0].type: found \"secret\", expected one of: public, confidential, hybrid",
+        ),
+        (
+            "miniapps: [{ id: ma_a, name: S, type: hybrid }]".into(),
+            "miniapps[0].type: hybrid without a client secret, expected client_secret_hashes with one hash or two, or type: public",
+        ),
+        (
+            format!("miniapps: [{{ id: ma_a, name: S, type: public, client_secret_hashes: ['{hash}'] }}]"),
+            "miniapps[0].client_secret_hashes: a public client keeps no secret, expected no secrets, or type: confidential or hybrid",
+        ),
+        (
+            format!("miniapps: [{{ id: ma_a, name: S, client_secret_hashes: ['{hash}', '{hash}', '{hash}'] }}]"),
+            "miniapps[0].client_secret_hashes: 3 secrets, expected one, or two while one is being replaced",
+        ),
+        (
+            format!("miniapps: [{{ id: ma_a, name: S, client_secret_hashes: ['{hash}'], redirect_uris: ['http://127.0.0.1/cb'] }}]"),
+            "miniapps[0].redirect_uris: http://127.0.0.1/cb lies on the user's own device, expected https, or type: public or hybrid",
+        ),
+        (
+            "miniapps: [{ id: ma_a, name: S, redirect_uris: ['http://localhost/cb'] }]".into(),
+            "miniapps[0].redirect_uris[0]: http is for the loopback literals 127.0.0.1 and [::1] only (RFC 8252 section 7.3), expected a redirect URI such as https://shop.example.com/callback",
+        ),
+        (
+            "miniapps: [{ id: ma_a, name: S, scopes: ['user:read'], preapproved_scopes: ['user:read'] }]".into(),
+            "miniapps[0].preapproved_scopes: users of this mini-app approve every scope, expected classification: official",
+        ),
+        (
+            "miniapps: [{ id: ma_a, name: S, classification: official, preapproved_scopes: ['user:read'] }]".into(),
+            "miniapps[0].preapproved_scopes: user:read is not registered, expected scopes that also stand under scopes",
+        ),
+        (
+            "miniapps: [{ id: ma_a, name: S, classification: official, scopes: ['wallet:pay'], preapproved_scopes: ['wallet:pay'] }]".into(),
+            "miniapps[0].preapproved_scopes: wallet:pay is critical: users are asked for it in any case, expected scopes of another sensitivity",
+        ),
+        (
+            "miniapps: [{ id: ma_a, name: S, developer: \"A\\nB\" }]".into(),
+            "miniapps[0].developer: too long, or not one line of plain text, expected who makes it, for people, at most 100 characters",
+        ),
+        (
+            "miniapps: [{ id: ma_a, name: S, icon_url: 'http://shop.example/i.png' }]".into(),
+            "miniapps[0].icon_url: found \"http://shop.example/i.png\", unprotected, expected the https URL of its picture (http is for loopback addresses only)",
         ),
     ] {
         let text = miniapps(&text, "").unwrap_err().to_string();
@@ -62,7 +106,12 @@ fn mini_apps_that_make_no_sense() {
     }
     let config = miniapps(&format!("miniapps: [{{ id: ma_a, name: S, classification: official, scopes: ['wallet:admin'], client_secret_hashes: ['{hash}'] }}]"), "").unwrap();
     let app = config.miniapps.values().next().unwrap();
-    assert!(app.official && app.secret_hashes == [[0xab; 32]]);
+    assert!(
+        app.official()
+            && app.verified()
+            && app.client_type == ClientType::Confidential
+            && app.secret_hashes == [[0xab; 32]]
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::model::miniapp::ClientType;
 use crate::model::{Operation, Scope, ScopeSet};
 
 mod brief;

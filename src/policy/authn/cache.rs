@@ -4,11 +4,12 @@
 //! token's last bytes, which are signature; what counts is the comparison of the whole token, so a collision costs
 //! a second verification and never shows one caller another's identity.
 //!
-//! Which entry has to go is decided by two queues (S3-FIFO without its ghost queue): newcomers pass a small queue first and
-//! must be asked for again to enter the large one, so a flood of tokens that are seen once leaves those in use alone.
-//! A hit touches one shard under a shared lock and moves nothing.
+//! Which entry has to go is decided by queues (S3-FIFO): newcomers pass a small queue first and must be asked for again
+//! to enter the large one, so a flood of tokens that are seen once leaves those in use alone. Of those that had to make
+//! room the hash is remembered for a while, and one that comes back enters the large queue at once: else tokens that are
+//! used every few seconds would never get there. A hit touches one shard under a shared lock and moves nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -40,6 +41,33 @@ struct Shard<V> {
     slots: HashMap<u64, Slot<V>, RandomState>,
     newcomers: Queue,
     residents: Queue,
+    ghosts: Ghosts,
+}
+
+/// Hashes of newcomers that had to make room, the latest last.
+#[derive(Default)]
+struct Ghosts {
+    order: VecDeque<u64>,
+    known: HashSet<u64, RandomState>,
+}
+
+impl Ghosts {
+    /// Remembers one, and forgets the oldest beyond `most`.
+    fn add(&mut self, hash: u64, most: usize) {
+        if self.known.insert(hash) {
+            self.order.push_back(hash);
+        }
+        while self.order.len() > most
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    /// Whether it is remembered. Its place in line is left to grow old.
+    fn take(&mut self, hash: u64) -> bool {
+        self.known.remove(&hash)
+    }
 }
 
 #[derive(Default)]
@@ -68,7 +96,12 @@ impl<V> std::fmt::Debug for TokenCache<V> {
 impl<V> TokenCache<V> {
     /// An empty cache of that size; a size of nought keeps nothing.
     pub fn new(size: CacheSize) -> TokenCache<V> {
-        let shard = || Shard { slots: HashMap::default(), newcomers: Queue::default(), residents: Queue::default() };
+        let shard = || Shard {
+            slots: HashMap::default(),
+            newcomers: Queue::default(),
+            residents: Queue::default(),
+            ghosts: Ghosts::default(),
+        };
         TokenCache {
             shards: (0..SHARDS).map(|_| RwLock::new(shard())).collect(),
             hasher: RandomState::default(),
@@ -109,7 +142,7 @@ impl<V> TokenCache<V> {
         // What stood there before keeps its place in line.
         let (resident, hits, queued) = match &replaced {
             Some(old) => (old.resident, old.hits.load(Ordering::Relaxed), true),
-            None => (false, 0, false),
+            None => (shard.ghosts.take(hash), 0, false),
         };
         let queue = if resident { &mut shard.residents } else { &mut shard.newcomers };
         queue.bytes = (queue.bytes + weight).saturating_sub(replaced.map_or(0, |old| old.weight));
@@ -170,6 +203,9 @@ impl<V> Shard<V> {
         let hits = slot.hits.load(Ordering::Relaxed);
         queue.bytes = queue.bytes.saturating_sub(slot.weight);
         if hits == 0 || slot.ends_at <= now {
+            if from_newcomers && slot.ends_at > now {
+                self.ghosts.add(hash, self.slots.len());
+            }
             self.slots.remove(&hash);
             return true;
         }
@@ -247,6 +283,24 @@ mod tests {
         let kept = hot.iter().filter(|token| cache.get(token, 0).is_some()).count();
         assert!(kept * 100 >= hot.len() * 99, "{kept} of {} survived", hot.len());
         assert!(cache.len() > 2 * hot.len(), "the rest of the room is used");
+    }
+
+    #[test]
+    fn who_comes_back_after_making_room_stays() {
+        let cache = cache(4 << 20);
+        let room = (4 << 20) / (token(0).len() + OVERHEAD);
+        let flood = |from: u32, count: usize| {
+            for n in from..from + u32::try_from(count).unwrap() {
+                cache.insert(&token(n), Arc::new(n), 0, 0, 100);
+            }
+        };
+        flood(1, room);
+        cache.insert(&token(0), Arc::new(0), 0, 0, 100);
+        flood(1_000_000, room * 5 / 4);
+        assert!(cache.get(&token(0), 0).is_none(), "once is not often");
+        cache.insert(&token(0), Arc::new(0), 0, 0, 100);
+        flood(2_000_000, room * 5 / 4);
+        assert!(cache.get(&token(0), 0).is_some());
     }
 
     #[test]

@@ -78,20 +78,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{MiniAppId, ScopeSet};
+    use crate::model::MiniAppId;
+    use crate::model::miniapp::ClientType;
 
     fn app(id: &str, secrets: &[&str], suspended: bool) -> (MiniAppId, Arc<MiniApp>) {
         let id = MiniAppId::parse(id).unwrap();
-        let app = MiniApp {
-            id: id.clone(),
-            name: "Shop".to_owned(),
-            official: false,
-            scopes: ScopeSet::EMPTY,
-            secret_hashes: secrets.iter().map(|secret| sha256(secret.as_bytes())).collect(),
-            webhook_url: None,
-            webhook_secret: None,
-            suspended,
-        };
+        let client_type = if secrets.is_empty() { ClientType::Public } else { ClientType::Hybrid };
+        let secret_hashes = secrets.iter().map(|secret| sha256(secret.as_bytes())).collect();
+        let app = MiniApp { client_type, secret_hashes, suspended, ..MiniApp::new(id.clone(), "Shop") };
         (id, Arc::new(app))
     }
 

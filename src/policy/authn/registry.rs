@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use crate::config::MiniApp;
+use crate::model::miniapp::ClientType;
 use crate::model::{MiniAppId, ScopeSet};
 
 /// A hybrid app's back end signs in as `<id>_backend` and acts for the mini-app.
@@ -36,7 +37,8 @@ impl Registry {
             return Some(id);
         }
         let front = client_id.strip_suffix(BACKEND).and_then(|front| MiniAppId::parse(front).ok());
-        Some(front.filter(|front| self.apps.contains_key(front)).unwrap_or(id))
+        let hybrid = |front: &MiniAppId| self.apps.get(front).is_some_and(|app| app.client_type == ClientType::Hybrid);
+        Some(front.filter(hybrid).unwrap_or(id))
     }
 
     /// The mini-app's entry, if there has to be one.
@@ -52,5 +54,5 @@ impl Registry {
 
 /// Scopes that a mini-app may hold: those it registered and those that every one has.
 pub(super) fn registered(app: &MiniApp) -> ScopeSet {
-    app.scopes.union(ScopeSet::UNASKED)
+    app.allowed_scopes()
 }

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{CacheSize, Issuer, MiniApp, Secret};
 use crate::error::Code;
 use crate::metrics::Metrics;
+use crate::model::miniapp::ClientType;
 use crate::model::{MiniAppId, ScopeSet};
 use crate::policy::issuers::Issuers;
 use crate::policy::keyring::Keyring;
@@ -36,14 +37,9 @@ pub(in crate::policy) struct House {
 /// A mini-app with all scopes that anybody may register.
 pub(in crate::policy) fn app(id: &str) -> MiniApp {
     MiniApp {
-        id: MiniAppId::parse(id).unwrap(),
-        name: "Demo".to_owned(),
-        official: false,
+        client_type: ClientType::Hybrid,
         scopes: ScopeSet::from_list("wallet:balance wallet:pay wallet:history user:read"),
-        secret_hashes: Vec::new(),
-        webhook_url: None,
-        webhook_secret: None,
-        suspended: false,
+        ..MiniApp::new(MiniAppId::parse(id).unwrap(), "Demo")
     }
 }
 

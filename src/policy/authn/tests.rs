@@ -9,6 +9,7 @@ use serde_json::json;
 use super::testing::{EDGE, House, NOW, app, claims, claims_with, verify};
 use super::*;
 use crate::error::Challenge;
+use crate::model::miniapp::Classification;
 use crate::model::{RoomId, ScopeSet};
 use crate::policy::keyring::TokenRequest;
 
@@ -107,7 +108,7 @@ fn official_scopes_take_an_official_mini_app_and_a_privilege_in_force() {
     };
     let privileged = with(json!({ "privileged": true, "privileged_until": NOW + 10 }));
     assert_eq!(scopes(&house, &privileged), "wallet:balance", "not an official one");
-    house.apps[0].official = true;
+    house.apps[0].classification = Classification::Official;
     assert_eq!(scopes(&house, &privileged), "wallet:balance wallet:admin");
     for changes in [
         json!({}),
@@ -220,7 +221,7 @@ async fn caller(authn: &Authn, auth: Auth, value: Option<&str>) -> Result<&'stat
 async fn each_row_takes_its_own_kind_of_proof() {
     let mut house = House::new();
     house.apps[0].secret_hashes = vec![crate::store::seal::sha256(b"demo")];
-    house.apps.push(MiniApp { official: true, ..app("ma_official") });
+    house.apps.push(MiniApp { classification: Classification::Official, ..app("ma_official") });
     let authn = Authn::new(house.verifier(), None, HomeserverTokens::default());
     let tep = format!("Bearer tep.{}", house.token(&claims()));
     let official = claims_with(json!({ "app_id": "ma_official", "aud": "ma_official" }));

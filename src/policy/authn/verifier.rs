@@ -269,7 +269,7 @@ impl Verifier {
         if let Some(app) = app {
             scopes = scopes.intersection(registered(app));
         }
-        let official = app.is_some_and(|app| app.official);
+        let official = app.is_some_and(|app| app.official());
         let privileged = official && basis.privileged_until.is_some_and(|until| now < until);
         if !privileged {
             scopes = scopes.difference(official_only());

@@ -23,7 +23,7 @@ fn open() -> (tempfile::TempDir, Arc<dyn Backend>) {
     let place = config::Store::Embedded { path: folder.path().join("store") };
     let metrics = Arc::new(Metrics::new(&[]).unwrap());
     let store = store::open(&place, &Clock::system(), &metrics).unwrap();
-    (folder, store)
+    (folder, store.store)
 }
 
 fn client() -> ClientId {
