@@ -108,11 +108,8 @@ fn egress_policy(config: &Config) -> EgressPolicy {
     };
     let issuers = config.tokens.issuers.iter().map(|issuer| &issuer.jwks_url);
     let service = config.oauth.matrix_auth_service.iter().map(|service| &service.introspection_url);
-    let mut policy = if issuers.chain(service).any(is_loopback) {
-        EgressPolicy::with_loopback()
-    } else {
-        EgressPolicy::strict()
-    };
+    let mut policy =
+        if issuers.chain(service).any(is_loopback) { EgressPolicy::with_loopback() } else { EgressPolicy::strict() };
     policy.allow.extend(config.egress_allow.iter().cloned());
     policy
 }

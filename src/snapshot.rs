@@ -98,9 +98,11 @@ impl Snapshot {
         let rules = UserRules::new(&config.server_name, config.appservice.as_ref())?;
         let services = Services {
             clock: live.clock.clone(),
+            config: config.clone(),
             metrics: live.metrics.clone(),
             store: live.store.clone(),
             keyring: live.tokens.keyring.clone(),
+            revocations: live.tokens.revocations.clone(),
             wallet: upstreams.get(pools::WALLET).map(|wallet| Wallet::new(wallet.clone())),
             homeserver: homeserver(),
             identities: match &config.oauth.matrix_auth_service {

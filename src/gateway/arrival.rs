@@ -97,7 +97,9 @@ impl Gateway {
                 ),
             )),
             RouteAnswer::Edge => {
-                operations::answer(&permit, &snapshot.services).map(|local| Next::Answer(Answer::local(local)))
+                let asked = operations::Asked::new(session.req_header(), &passage.context.trail.caller, &permit);
+                let local = Box::pin(operations::answer(&permit, &snapshot.services, &asked)).await?;
+                Ok(Next::Answer(Answer::local(local)))
             }
             RouteAnswer::WalletChecked => {
                 let call = operations::resolve::Call {

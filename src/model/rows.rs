@@ -254,6 +254,7 @@ pub const ROWS: &[Row] = &[
         methods: &[Verb::Get, Verb::Post],
         paths: &["/oauth2/consent"],
         body: Body::Form,
+        answer: Answer::Edge,
         ..OAUTH
     },
     Row {
@@ -277,6 +278,15 @@ pub const ROWS: &[Row] = &[
         methods: &[Verb::Get, Verb::Post],
         paths: &["/oauth2/device"],
         body: Body::Form,
+        answer: Answer::Edge,
+        ..OAUTH
+    },
+    Row {
+        operation: Op::OauthApps,
+        methods: &[Verb::Get, Verb::Post],
+        paths: &["/oauth2/apps"],
+        body: Body::Form,
+        answer: Answer::Edge,
         ..OAUTH
     },
     Row {
@@ -301,6 +311,7 @@ pub const ROWS: &[Row] = &[
         paths: &["/api/v1/auth/revoke"],
         auth: Auth::MatrixOrTep,
         body: Body::Json("auth_revoke"),
+        answer: Answer::Edge,
         ..OAUTH
     },
     Row {

@@ -151,7 +151,8 @@ impl Homeserver {
         });
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let path = "/_matrix/client/v3/login";
-        let call = Call { method: Method::POST, headers, body: login.to_string().into(), ..Call::get(Class::Other, path) };
+        let call =
+            Call { method: Method::POST, headers, body: login.to_string().into(), ..Call::get(Class::Other, path) };
         let answer = self.timed(HomeserverCall::Login, call).await?;
         match answer.status {
             StatusCode::OK => {}
@@ -170,7 +171,8 @@ impl Homeserver {
     }
 
     async fn sign_out(&self, token: &str) -> Result<(), Refusal> {
-        let headers = bearer(token).ok_or_else(|| nonsense(self.backend.name(), "an access token that cannot be one"))?;
+        let headers =
+            bearer(token).ok_or_else(|| nonsense(self.backend.name(), "an access token that cannot be one"))?;
         let path = "/_matrix/client/v3/logout";
         let call = Call { method: Method::POST, headers, ..Call::get(Class::Other, path) };
         let answer = self.timed(HomeserverCall::Logout, call).await?;

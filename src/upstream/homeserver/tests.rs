@@ -164,13 +164,18 @@ async fn a_sign_in_leaves_no_session_behind() {
     let (opened, closed) = (open.clone(), open.clone());
     let login = move |body: axum::body::Bytes| async move {
         let said: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!((said["type"].as_str(), said["identifier"]["type"].as_str()), (Some("m.login.password"), Some("m.id.user")));
+        assert_eq!(
+            (said["type"].as_str(), said["identifier"]["type"].as_str()),
+            (Some("m.login.password"), Some("m.id.user"))
+        );
         match (said["identifier"]["user"].as_str().unwrap(), said["password"].as_str().unwrap()) {
             ("alice", "pass") => {
                 opened.lock().unwrap().push("syt_1".to_owned());
                 (StatusCode::OK, json!({"user_id": "@alice:tween.example", "access_token": "syt_1", "device_id": "D"}))
             }
-            ("busy", _) => (StatusCode::TOO_MANY_REQUESTS, json!({"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 2001})),
+            ("busy", _) => {
+                (StatusCode::TOO_MANY_REQUESTS, json!({"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 2001}))
+            }
             _ => (StatusCode::FORBIDDEN, json!({"errcode": "M_FORBIDDEN", "error": "…"})),
         }
     };
