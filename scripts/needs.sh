@@ -34,6 +34,9 @@ has_openssl_headers() {
   fi
 }
 
+# Set by need_redis: the tests start servers of their own.
+wants_redis=
+
 # Debian's names of the packages that would bring what is missing.
 missing_packages() {
   # Compiler and make: OpenSSL's bindings, aws-lc, mimalloc and zlib-ng are C. zlib-ng is configured by cmake,
@@ -44,6 +47,15 @@ missing_packages() {
   command -v cmake >/dev/null || echo cmake
   command -v pkg-config >/dev/null || echo pkg-config
   has_openssl_headers || echo libssl-dev
+  if [ -n "$wants_redis" ]; then
+    command -v redis-server >/dev/null || echo redis-server
+    command -v redis-sentinel >/dev/null || echo redis-sentinel
+  fi
+}
+
+# To be called before need_everything: tests need Redis 7, the edge does not.
+need_redis() {
+  wants_redis=yes
 }
 
 need_packages() {
@@ -53,9 +65,9 @@ need_packages() {
 
   if ! command -v apt-get >/dev/null; then
     die "The build lacks ${packages[*]} (Debian's names), and there is no apt-get here to install them." \
-      "It needs a C and C++ compiler, make, cmake, pkg-config and OpenSSL's headers; on Fedora, for example:" \
+      "It needs a C and C++ compiler, make, cmake, pkg-config and OpenSSL's headers, and its tests Redis; on Fedora, for example:" \
       "" \
-      "    dnf install gcc gcc-c++ make cmake pkgconf-pkg-config openssl-devel"
+      "    dnf install gcc gcc-c++ make cmake pkgconf-pkg-config openssl-devel redis"
   fi
   if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || die \

@@ -8,12 +8,12 @@ use http::uri::PathAndQuery;
 
 use crate::clock::{Clock, Tick};
 use crate::error::{Code, Refusal};
-use crate::metrics::UpstreamMetrics;
+use crate::metrics::{Label, UpstreamFailure, UpstreamMetrics};
 use crate::model::rows::Class;
 use crate::policy::Trail;
 use crate::snapshot::Snapshot;
-use crate::telemetry::outcome::CacheStatus;
-use crate::telemetry::trace::{RequestId, TraceContext};
+use crate::telemetry::outcome::{Attempt, CacheStatus};
+use crate::telemetry::trace::{RequestId, TraceContext, TraceParent};
 use crate::upstream::breaker::Ticket;
 use crate::upstream::forward::Trace;
 use crate::upstream::{Backend, Target};
@@ -67,11 +67,11 @@ impl RequestContext {
 
     /// The request's ids, in the form that upstreams are told.
     pub fn upstream_trace(&self) -> Trace {
-        Trace {
-            request_id: self.request_id.header(),
-            trace_id: self.trace.id.header(),
-            traceparent: self.trace.own.header(),
-        }
+        let told = match &self.progress {
+            Progress::Forwarding(way) => way.call,
+            Progress::Arrived | Progress::Answered => self.trace.own,
+        };
+        Trace { request_id: self.request_id.header(), trace_id: self.trace.id.header(), traceparent: told.header() }
     }
 }
 
@@ -109,10 +109,34 @@ pub struct Forwarding {
     pub tries: u32,
     /// When the latest try began.
     pub tried: Tick,
+    /// When the request arrived.
+    pub started: Tick,
+    /// What the latest try's upstream is told of the trace.
+    pub call: TraceParent,
+    /// What the upstream answered to the latest try.
+    pub status: Option<u16>,
+    /// Why the latest try failed, if it did.
+    pub trouble: Option<UpstreamFailure>,
+    /// The tries before it, when the trace is recorded.
+    pub earlier: Vec<Attempt>,
     /// When the latest try had its connection.
     pub connected: Option<Tick>,
     /// When the upstream's header was there.
     pub answered: Option<Tick>,
+}
+
+impl Forwarding {
+    /// The latest try as it stands at `now`.
+    pub fn attempt(&self, now: Tick) -> Attempt {
+        Attempt {
+            span: self.call.span,
+            address: self.target.socket(),
+            began: self.tried.since(self.started),
+            took: now.since(self.tried),
+            status: self.status,
+            trouble: self.trouble.map(Label::name),
+        }
+    }
 }
 
 /// The refusal that was written.

@@ -78,6 +78,11 @@ enum Command {
         #[command(subcommand)]
         action: KeysAction,
     },
+    /// Look after what is remembered
+    Store {
+        #[command(subcommand)]
+        action: StoreAction,
+    },
     /// Print the Application Service registration for the homeserver, without its tokens
     Registration {
         #[command(flatten)]
@@ -121,6 +126,41 @@ enum KeysAction {
     },
 }
 
+#[derive(Subcommand)]
+enum StoreAction {
+    /// Write everything to a file; an edge may be serving
+    Backup {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The file to write
+        file: PathBuf,
+    },
+    /// Read a backup into an empty store; no edge may be serving
+    Restore {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Remove everything that is in the store first
+        #[arg(long)]
+        force: bool,
+        /// The backup
+        file: PathBuf,
+    },
+    /// Copy everything into the store of another config, such as from the data folder to Redis
+    Copy {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The config whose store is written
+        #[arg(long)]
+        to: PathBuf,
+        /// Remove everything that is in that store first
+        #[arg(long)]
+        force: bool,
+        /// No edge is using either store: take permissions and refresh tokens along too
+        #[arg(long)]
+        stopped: bool,
+    },
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Dev { listen, admin, state } => commands::dev::dev(listen, admin, &state),
@@ -135,6 +175,13 @@ fn main() -> ExitCode {
             KeysAction::List(at) => commands::keys::list(&at.config),
             KeysAction::Rotate(at) => commands::keys::rotate(&at.config),
             KeysAction::Revoke { kid, config } => commands::keys::revoke(&config.config, &kid),
+        },
+        Command::Store { action } => match action {
+            StoreAction::Backup { config, file } => commands::store::backup(&config.config, &file),
+            StoreAction::Restore { config, force, file } => commands::store::restore(&config.config, &file, force),
+            StoreAction::Copy { config, to, force, stopped } => {
+                commands::store::copy(&config.config, &to, force, stopped)
+            }
         },
         Command::Registration { config } => commands::inspect::registration(&config.config),
         Command::Sandbox { wallet, homeserver, miniapp } => commands::dev::sandbox(wallet, homeserver, miniapp),

@@ -13,10 +13,11 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::live::Live;
-use crate::metrics::UpstreamMetrics;
+use crate::metrics::{RowMetrics, UpstreamMetrics};
+use crate::model::Operation;
 use crate::model::rows::{Answer, Class};
 use crate::operations::Services;
-use crate::policy::route::RouteAnswer;
+use crate::policy::route::{Route, RouteAnswer};
 use crate::policy::{Ingredients, Policy};
 use crate::upstream::Backend;
 use crate::upstream::homeserver::Homeserver;
@@ -38,6 +39,7 @@ pub struct Snapshot {
     /// What operations work with.
     pub services: Services,
     ways: Vec<Option<Way>>,
+    rows: Vec<Option<Arc<RowMetrics>>>,
 }
 
 /// Where a route's requests go.
@@ -95,6 +97,11 @@ impl Snapshot {
             _ => None,
         });
         let ways = ways.collect();
+        let named = |route: &Arc<Route>| match route.operation {
+            Operation::Custom => live.metrics.row(route.label.as_deref()?),
+            _ => None,
+        };
+        let rows = policy.table.routes().iter().map(named).collect();
         let rules = UserRules::new(&config.server_name, config.appservice.as_ref())?;
         let services = Services {
             clock: live.clock.clone(),
@@ -112,12 +119,17 @@ impl Snapshot {
             resolved: live.resolved.clone(),
         };
         let revision = previous.map_or(1, |previous| previous.revision + 1);
-        Ok(Snapshot { revision, config, policy, upstreams, services, ways })
+        Ok(Snapshot { revision, config, policy, upstreams, services, ways, rows })
     }
 
     /// Where requests of the route with that number go.
     pub fn way(&self, route: usize) -> Option<&Way> {
         self.ways.get(route)?.as_ref()
+    }
+
+    /// What is counted of the route with that number under a name of its own: of one that the config added and labelled.
+    pub fn row(&self, route: usize) -> Option<&RowMetrics> {
+        self.rows.get(route)?.as_deref()
     }
 
     /// What an upstream is to us: the wallet and the homeserver are told more than one that a config adds.

@@ -6,6 +6,7 @@ pub mod dev;
 pub mod inspect;
 pub mod keys;
 pub mod run;
+pub mod store;
 
 use std::path::Path;
 

@@ -15,7 +15,7 @@ use super::{load, start_logging};
 use crate::admin::Admin;
 use crate::cache::ResponseCache;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Store};
 use crate::gateway::{self, Gateway};
 use crate::live::Live;
 use crate::metrics::Reload;
@@ -54,6 +54,10 @@ pub(super) fn start(
         .map_err(|error| format!("log.access: the access log cannot be opened: {error}"))?;
     let snapshot = Snapshot::build(config, &live, None)?;
     let config = snapshot.config.clone();
+    let data_folder = match &config.store {
+        Store::Embedded { path } => Some(path.clone()),
+        Store::Redis(_) => None,
+    };
     let spec = ServerSpec {
         server: config.server.clone(),
         max_header_size: config.validation.max_header_size,
@@ -61,6 +65,7 @@ pub(super) fn start(
         upstream_pool: snapshot.upstreams.pool_size(),
         files,
         upgrade,
+        data_folder,
         lifecycle: lifecycle.clone(),
         clock,
     };

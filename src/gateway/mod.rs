@@ -231,7 +231,7 @@ impl ProxyHttp for Gateway {
         passage: &mut Box<Passage>,
         _client_reused: bool,
     ) -> Box<Error> {
-        self.broken_off(session, &passage.context, error)
+        self.broken_off(session, &mut passage.context, error)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Box<Passage>) -> FailToProxy {

@@ -30,6 +30,12 @@ impl Gateway {
             Progress::Forwarding(way) => Some(way),
             Progress::Arrived | Progress::Answered => None,
         };
+        let attempts = match forwarding {
+            Some(way) if context.trace.own.sampled && way.tries > 0 => {
+                way.earlier.iter().cloned().chain([way.attempt(now)]).collect()
+            }
+            _ => Vec::new(),
+        };
         let head = session.req_header();
         let tls = session.digest().and_then(|digest| digest.ssl_digest.as_ref());
         let caller = &context.trail.caller;
@@ -40,6 +46,7 @@ impl Gateway {
             trace: context.trace,
             request_id: context.request_id,
             operation: context.trail.operation(),
+            row: context.trail.route.as_ref().and_then(|(_, index)| context.snapshot.row(*index)),
             method: head.method.as_str(),
             path: context.trail.pattern.as_deref(),
             http: version(head.version),
@@ -58,6 +65,7 @@ impl Gateway {
             upstream: forwarding.map(|way| way.backend.name()),
             address: address.as_ref(),
             tries: forwarding.map_or(0, |way| way.tries),
+            attempts: &attempts,
             cache: context.cache,
             limit: context
                 .trail

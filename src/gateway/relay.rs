@@ -24,7 +24,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::heads::is_wallet_error;
-use super::way::{settle, way, way_of};
+use super::way::{broken, settle, way, way_of};
 use super::{Gateway, Passage};
 use crate::context::{Forwarding, Refused};
 use crate::error::Refusal;
@@ -89,6 +89,7 @@ impl Gateway {
                 }
                 Err(error) => {
                     let way = way_of(&mut passage.context.progress)?;
+                    way.trouble = broken(backend::ended(&error));
                     // Only what may happen twice is sent again, and only when it was the connection that failed: asking
                     // a slow upstream twice makes it slower.
                     let again = way.repeatable && backend::ended(&error) == Ended::Broken && self.may_try_again(way);

@@ -8,7 +8,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::heads::{is_wallet_error, unpermitted};
-use super::way::settle;
+use super::way::{broken, settle};
 use super::{Gateway, Passage, switch};
 use crate::context::{Progress, Refused, RequestContext};
 use crate::error::{Code, Refusal};
@@ -87,8 +87,14 @@ impl Gateway {
     }
 
     /// The connection broke after the request went out. Only what may happen twice is sent again.
-    pub(super) fn broken_off(&self, session: &Session, context: &RequestContext, mut error: Box<Error>) -> Box<Error> {
-        if let Progress::Forwarding(way) = &context.progress {
+    pub(super) fn broken_off(
+        &self,
+        session: &Session,
+        context: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Progress::Forwarding(way) = &mut context.progress {
+            way.trouble = broken(backend::ended(&error));
             let may = way.repeatable
                 && way.answered.is_none()
                 && self.may_try_again(way)

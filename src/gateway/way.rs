@@ -44,6 +44,11 @@ impl Gateway {
             repeatable: head.method.is_safe() && way.class != Class::Payment,
             tries: 0,
             tried: now,
+            started: context.started,
+            call: context.trace.own,
+            status: None,
+            trouble: None,
+            earlier: Vec::new(),
             connected: None,
             answered: None,
         });
@@ -55,6 +60,10 @@ impl Gateway {
         // The first try was picked a moment ago.
         let now = if way.tries > 0 { self.edge.live().clock.tick() } else { way.tried };
         if way.tries > 0 {
+            if way.call.sampled {
+                way.earlier.push(way.attempt(now));
+            }
+            (way.status, way.trouble) = (None, None);
             way.target = way.backend.pick(now, Some(&way.target)).inspect_err(|_| settle(way, Ended::Connect))?;
         }
         way.tries += 1;
@@ -63,16 +72,19 @@ impl Gateway {
             way.metrics.retries.inc();
         }
         way.tried = now;
+        way.call = way.call.of_call();
         Ok(way.target.clone())
     }
 
     /// Nothing was sent, so another address may be tried, whatever the method; says whether it is.
     pub(super) fn not_connected(&self, way: &mut Forwarding, error: &Error) -> bool {
         way.backend.connect_failed(&way.target, self.edge.live().clock.tick());
-        way.metrics.failed(match backend::ended(error) {
+        let failure = match backend::ended(error) {
             Ended::ConnectTimeout => UpstreamFailure::ConnectTimeout,
             _ => UpstreamFailure::Connect,
-        });
+        };
+        way.metrics.failed(failure);
+        way.trouble = Some(failure);
         self.may_try_again(way)
     }
 
@@ -84,6 +96,7 @@ impl Gateway {
     pub(super) fn answered(&self, way: &mut Forwarding, status: StatusCode) {
         let now = self.edge.live().clock.tick();
         way.answered.get_or_insert(now);
+        way.status = Some(status.as_u16());
         if !status.is_informational()
             && let Some(ticket) = way.ticket.take()
         {
@@ -100,10 +113,18 @@ pub(super) fn settle(way: &mut Forwarding, ended: Ended) {
     if let Some(ticket) = way.ticket.take() {
         ticket.settle(ended.outcome());
     }
+    if let Some(failure) = broken(ended) {
+        way.metrics.failed(failure);
+        way.trouble = Some(failure);
+    }
+}
+
+/// What it is called when an exchange broke off after it had begun.
+pub(super) fn broken(ended: Ended) -> Option<UpstreamFailure> {
     match ended {
-        Ended::Timeout => way.metrics.failed(UpstreamFailure::Timeout),
-        Ended::Broken => way.metrics.failed(UpstreamFailure::Reset),
-        _ => {}
+        Ended::Timeout => Some(UpstreamFailure::Timeout),
+        Ended::Broken => Some(UpstreamFailure::Reset),
+        _ => None,
     }
 }
 

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Error, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::families;
-use super::labels::{Decision, Label, PoolResult, UpstreamFailure};
-use super::tables::{counter_vec, gauge_vec};
+use super::labels::{Decision, Label, PoolResult, StatusClass, UpstreamFailure};
+use super::tables::{Counters2, Histograms, counter_vec, gauge_vec};
+use crate::model::Operation;
 use crate::model::rows::Class;
 
 /// What one limit policy decided.
@@ -43,6 +45,33 @@ pub enum BreakerState {
     Trial,
     /// Calls are refused.
     Open,
+}
+
+/// What is counted of a row that a config adds.
+#[derive(Debug)]
+pub struct RowMetrics {
+    name: String,
+    requests: Box<[IntCounter]>,
+    seconds: Histogram,
+}
+
+impl RowMetrics {
+    /// What the row is called in metrics, logs and spans.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The requests that ended with a class of status.
+    pub fn requests(&self, status: StatusClass) -> u64 {
+        self.requests.get(status.index()).map_or(0, IntCounter::get)
+    }
+
+    pub(super) fn finished(&self, status: StatusClass, took: Duration) {
+        if let Some(counter) = self.requests.get(status.index()) {
+            counter.inc();
+        }
+        self.seconds.observe(took.as_secs_f64());
+    }
 }
 
 /// What happens to one upstream.
@@ -86,6 +115,32 @@ impl UpstreamMetrics {
     }
 }
 
+/// Rows that have series of their own; any more are counted together as `custom`.
+const MOST_ROWS: usize = 200;
+/// The longest name of a row, bytes.
+const LONGEST_NAME: usize = 48;
+
+/// A label for people as a label value: lower case, `_` for whatever is no letter or digit, and never the name of an
+/// operation of the protocol, whose counts it would falsify.
+fn row_name(label: &str) -> Option<String> {
+    let mut name = String::new();
+    for letter in label.chars() {
+        match letter {
+            'a'..='z' | '0'..='9' => name.push(letter),
+            'A'..='Z' => name.push(letter.to_ascii_lowercase()),
+            _ if !name.is_empty() && !name.ends_with('_') => name.push('_'),
+            _ => {}
+        }
+    }
+    name.truncate(LONGEST_NAME);
+    let name = name.trim_end_matches('_');
+    match Operation::parse(name) {
+        _ if name.is_empty() => None,
+        Some(_) => Some(format!("custom_{name}")),
+        None => Some(name.to_owned()),
+    }
+}
+
 /// The registries of names.
 #[derive(Debug)]
 pub(super) struct Dynamic {
@@ -96,6 +151,7 @@ pub(super) struct Dynamic {
     connections: IntCounterVec,
     healthy: IntGaugeVec,
     breakers: IntGaugeVec,
+    rows: Mutex<BTreeMap<String, Arc<RowMetrics>>>,
     policies: Mutex<BTreeMap<String, Arc<PolicyMetrics>>>,
     upstreams: Mutex<BTreeMap<String, Arc<UpstreamMetrics>>>,
 }
@@ -110,6 +166,7 @@ impl Dynamic {
             connections: counter_vec(registry, &families::UPSTREAM_CONNECTIONS)?,
             healthy: gauge_vec(registry, &families::UPSTREAM_HEALTHY)?,
             breakers: gauge_vec(registry, &families::BREAKER)?,
+            rows: Mutex::default(),
             policies: Mutex::default(),
             upstreams: Mutex::default(),
         })
@@ -122,6 +179,29 @@ impl Dynamic {
             Arc::new(PolicyMetrics { decisions: decisions.collect() })
         };
         self.policies.lock().entry(name.to_owned()).or_insert_with(make).clone()
+    }
+
+    /// The handle of a row that goes by `label` in the config. `None` when as many are known as may be: series stay
+    /// until the process ends, and a config that is changed for years must not fill a collector.
+    pub(super) fn row(
+        &self,
+        label: &str,
+        requests: &Counters2<Operation, StatusClass>,
+        seconds: &Histograms<Operation>,
+    ) -> Option<Arc<RowMetrics>> {
+        let name = row_name(label)?;
+        let mut rows = self.rows.lock();
+        if let Some(known) = rows.get(&name) {
+            return Some(known.clone());
+        }
+        if rows.len() >= MOST_ROWS {
+            return None;
+        }
+        let counter = |class: &StatusClass| requests.named(&[&name, class.name()]);
+        let counters = StatusClass::ALL.iter().map(counter).collect::<Option<_>>()?;
+        let row = Arc::new(RowMetrics { requests: counters, seconds: seconds.named(&[&name])?, name: name.clone() });
+        rows.insert(name, row.clone());
+        Some(row)
     }
 
     pub(super) fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
@@ -160,5 +240,26 @@ impl Dynamic {
             }
             in_use
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_for_people_become_label_values() {
+        for (label, name) in [
+            ("Partner orders", Some("partner_orders")),
+            (" Größe: {x}! ", Some("gr_e_x")),
+            ("a\"b\n", Some("a_b")),
+            ("wallet balance", Some("custom_wallet_balance")),
+            ("Custom", Some("custom_custom")),
+            ("…", None),
+            ("", None),
+        ] {
+            assert_eq!(row_name(label).as_deref(), name, "{label}");
+        }
+        assert_eq!(row_name(&"x".repeat(500)).unwrap().len(), LONGEST_NAME);
     }
 }

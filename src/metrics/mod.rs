@@ -13,7 +13,7 @@ mod tables;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use dynamic::{BreakerState, PolicyMetrics, UpstreamMetrics};
+pub use dynamic::{BreakerState, PolicyMetrics, RowMetrics, UpstreamMetrics};
 pub use labels::*;
 use prometheus::proto::MetricFamily;
 use prometheus::{Error, IntCounter, IntGauge, Registry};
@@ -148,16 +148,33 @@ impl Metrics {
         })
     }
 
-    /// Counts a finished request. `status` 0: no answer was written. Bytes are those of bodies.
-    pub fn request(&self, operation: Operation, status: u16, took: Duration, received: u64, sent: u64) {
-        self.requests.inc(operation, StatusClass::of(status));
-        self.request_seconds.observe(operation, took);
+    /// Counts a finished request, under the name of its row when the config added that. `status` 0: no answer was
+    /// written. Bytes are those of bodies.
+    pub fn request(
+        &self,
+        (operation, row): (Operation, Option<&RowMetrics>),
+        status: u16,
+        took: Duration,
+        (received, sent): (u64, u64),
+    ) {
+        match row {
+            Some(row) => row.finished(StatusClass::of(status), took),
+            None => {
+                self.requests.inc(operation, StatusClass::of(status));
+                self.request_seconds.observe(operation, took);
+            }
+        }
         if received > 0 {
             self.received.inc_by(received);
         }
         if sent > 0 {
             self.sent.inc_by(sent);
         }
+    }
+
+    /// What is counted of a row that a config adds under this label; `None`: it is counted as `custom`, with others.
+    pub fn row(&self, label: &str) -> Option<Arc<RowMetrics>> {
+        self.dynamic.row(label, &self.requests, &self.request_seconds)
     }
 
     /// Requests of an operation that ended with a class of status.
@@ -219,8 +236,8 @@ mod tests {
     #[test]
     fn a_finished_request_is_counted() {
         let metrics = Metrics::new(&["A"]).unwrap();
-        metrics.request(Operation::WalletBalance, 200, Duration::from_millis(3), 0, 12);
-        metrics.request(Operation::WalletBalance, 0, Duration::from_millis(3), 0, 0);
+        metrics.request((Operation::WalletBalance, None), 200, Duration::from_millis(3), (0, 12));
+        metrics.request((Operation::WalletBalance, None), 0, Duration::from_millis(3), (0, 0));
         assert_eq!(metrics.requests(Operation::WalletBalance, StatusClass::Success), 1);
         assert_eq!(metrics.requests(Operation::WalletBalance, StatusClass::None), 1);
         assert_eq!(metrics.request_seconds.count(Operation::WalletBalance), 2);

@@ -130,6 +130,11 @@ impl<A: Label, B: Label> Counters2<A, B> {
         }
     }
 
+    /// A counter of the same family under label values that are no variants.
+    pub(super) fn named(&self, values: &[&str]) -> Option<IntCounter> {
+        self.vec.get_metric_with_label_values(values).ok()
+    }
+
     /// The count so far.
     pub fn get(&self, a: A, b: B) -> u64 {
         let slot = self.slots.get(a.index() * B::ALL.len() + b.index());
@@ -190,6 +195,11 @@ impl<L: Label> Histograms<L> {
                 }
             }
         }
+    }
+
+    /// A histogram of the same family under a label value that is no variant.
+    pub(super) fn named(&self, values: &[&str]) -> Option<Histogram> {
+        self.vec.get_metric_with_label_values(values).ok()
     }
 
     /// How many durations were taken note of.

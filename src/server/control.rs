@@ -18,6 +18,7 @@ use super::listeners::{Listener, to_hand_over};
 use super::notify::{State, notify};
 use super::reload::Reloads;
 use super::upgrade;
+use crate::store::folder::ServiceLock;
 
 /// The longest that readiness says no before listeners stop. A tenth of the time to drain, when that is less.
 const LONGEST_NOTICE: Duration = Duration::from_secs(3);
@@ -108,6 +109,8 @@ pub(super) struct Control {
     pub(super) upgrade_socket: Option<PathBuf>,
     /// Kept to hand over and dropped when nothing more is accepted; the accept loops have their own handles.
     pub(super) listeners: Arc<Vec<Listener>>,
+    /// The hold on the data folder; a successor gets it too.
+    pub(super) folder: Option<Arc<ServiceLock>>,
     /// The accept loops, which end by themselves once nothing more is accepted.
     pub(super) accepting: Vec<JoinHandle<()>>,
 }
@@ -151,8 +154,8 @@ impl Control {
         let handed = match self.upgrade_socket.clone() {
             None => Err("server.upgrade_socket is not configured".to_owned()),
             Some(path) => {
-                let listeners = self.listeners.clone();
-                tokio::task::spawn_blocking(move || give(&path, &listeners))
+                let (listeners, folder) = (self.listeners.clone(), self.folder.clone());
+                tokio::task::spawn_blocking(move || give(&path, &listeners, folder.as_deref()))
                     .await
                     .unwrap_or_else(|error| Err(error.to_string()))
             }
@@ -192,7 +195,7 @@ impl Control {
     }
 }
 
-fn give(path: &Path, listeners: &[Listener]) -> Result<(), String> {
-    let (names, sockets) = to_hand_over(listeners);
+fn give(path: &Path, listeners: &[Listener], folder: Option<&ServiceLock>) -> Result<(), String> {
+    let (names, sockets) = to_hand_over(listeners, folder);
     upgrade::hand_over(path, &names, &sockets)?.let_go()
 }

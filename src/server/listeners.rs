@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
+use crate::store::folder::ServiceLock;
+
 /// Connections that may wait to be accepted; the kernel's own limit (`net.core.somaxconn`) holds besides.
 pub(super) const BACKLOG: i32 = 4096;
 /// A peer that vanished without a word is noticed after a minute's silence and three unanswered probes.
@@ -36,9 +38,10 @@ impl Inherited {
         Inherited(sockets)
     }
 
-    fn take(&mut self, name: &str) -> Option<TcpListener> {
+    /// What was handed over under that name.
+    pub(super) fn take(&mut self, name: &str) -> Option<OwnedFd> {
         let place = self.0.iter().position(|(own, _)| own == name)?;
-        Some(TcpListener::from(self.0.remove(place).1))
+        Some(self.0.remove(place).1)
     }
 
     /// The socket for `address`: inherited, or bound now.
@@ -48,7 +51,7 @@ impl Inherited {
     pub(super) fn open(&mut self, address: SocketAddr) -> Result<Listener, String> {
         let name = address.to_string();
         let socket = match self.take(&name) {
-            Some(socket) => socket,
+            Some(socket) => TcpListener::from(socket),
             None => bind(address).map_err(|error| explain(address, &error))?,
         };
         let address = socket.local_addr().map_err(|error| explain(address, &error))?;
@@ -56,9 +59,16 @@ impl Inherited {
     }
 }
 
-/// The names and sockets to hand to a successor.
-pub(super) fn to_hand_over<'a>(listeners: &'a [Listener]) -> (Vec<&'a str>, Vec<BorrowedFd<'a>>) {
-    listeners.iter().map(|listener| (listener.name.as_str(), listener.socket.as_fd())).unzip()
+/// The name that the hold on the data folder goes by.
+pub(super) const FOLDER: &str = "data folder";
+
+/// The names and sockets to hand to a successor, and the hold on the data folder.
+pub(super) fn to_hand_over<'a>(
+    listeners: &'a [Listener],
+    folder: Option<&'a ServiceLock>,
+) -> (Vec<&'a str>, Vec<BorrowedFd<'a>>) {
+    let sockets = listeners.iter().map(|listener| (listener.name.as_str(), listener.socket.as_fd()));
+    sockets.chain(folder.map(|lock| (FOLDER, lock.as_fd()))).unzip()
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -1,6 +1,7 @@
 //! Builds the parts, starts them in the right order and takes them down again.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +20,14 @@ use super::counters::Counters;
 use super::descriptors;
 use super::guard::Guard;
 use super::lifecycle::{Lifecycle, Phase};
-use super::listeners::{Inherited, Listener};
+use super::listeners::{FOLDER, Inherited, Listener};
 use super::notify::{State, notify};
 use super::reload::{ConfigFiles, ReloadHook, Reloader, Reloads};
 use super::tls::Certificate;
 use super::upgrade::{self, Predecessor};
 use crate::clock::Clock;
 use crate::config;
+use crate::store::folder::ServiceLock;
 
 /// HTTP/2 streams that one connection may have open.
 const H2_STREAMS: u32 = 100;
@@ -48,6 +50,8 @@ pub struct ServerSpec {
     pub files: ConfigFiles,
     /// Take the listeners over from a running process (`run --upgrade`).
     pub upgrade: bool,
+    /// The data folder that this process has to itself while it serves; `None`: it keeps none.
+    pub data_folder: Option<PathBuf>,
     /// Where the process stands, made by the caller so that others can have it before.
     pub lifecycle: Lifecycle,
     /// The clock that connections' ages are told by.
@@ -178,6 +182,7 @@ where
     let Some((predecessor, mut inherited)) = aside.block_on(inherit(&spec, &mut orders))? else {
         return Ok(Ended::Fast);
     };
+    let folder = spec.data_folder.as_deref().map(|folder| hold(folder, &mut inherited)).transpose()?;
     let listeners = open(&spec.server, &mut inherited)?;
     drop(inherited);
     let (admin, public) = listeners.split_last().ok_or("server.listen is empty")?;
@@ -224,6 +229,7 @@ where
         reopen_logs: hooks.reopen_logs,
         upgrade_socket: spec.server.upgrade_socket.clone(),
         listeners: Arc::new(listeners),
+        folder: folder.map(Arc::new),
         accepting,
     };
     let ended = aside.block_on(control.run(orders));
@@ -277,6 +283,16 @@ async fn inherit(
             },
         }
     }
+}
+
+/// The hold on the data folder: the predecessor's own, or one taken now.
+fn hold(folder: &Path, inherited: &mut Inherited) -> Result<ServiceLock, String> {
+    if let Some(lock) = inherited.take(FOLDER)
+        && let Some(lock) = ServiceLock::handed_on(folder, lock)?
+    {
+        return Ok(lock);
+    }
+    ServiceLock::take(folder)
 }
 
 /// The listeners of the config in order, the admin one last.

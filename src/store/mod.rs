@@ -5,6 +5,8 @@
 //! | `backend` | the seam: what a place that remembers has to be able to do |
 //! | `open` | from the config to an open store |
 //! | `embedded` | the store in the data folder (redb) |
+//! | `archive` | backup files |
+//! | `transfer` | backup, restore and copy |
 //! | `folder` | the data folder: whose it is, and which edge serves from it |
 //! | `measured` | counting around a back end |
 //! | `contract` | the tests that every back end has to pass |
@@ -14,6 +16,7 @@
 //! | `redis` | the back end on Redis, and its handle for those who run scripts of their own |
 //! | `seal` | how secrets lie in a store |
 
+pub mod archive;
 pub mod backend;
 #[cfg(test)]
 pub(crate) mod contract;
@@ -27,6 +30,7 @@ pub mod redis;
 mod refusal;
 pub mod seal;
 mod topics;
+pub mod transfer;
 
 pub use backend::{
     Applied, Backend, Batch, Claimed, Condition, Durability, Entry, Lease, Operation, Partition, Read, Record,

@@ -6,7 +6,7 @@ use super::backend::Backend;
 use super::embedded::Embedded;
 use super::folder;
 use super::measured::Measured;
-use super::redis::Redis;
+use super::redis::{self, Redis};
 use crate::clock::Clock;
 use crate::config;
 use crate::metrics::Metrics;
@@ -33,6 +33,11 @@ pub fn open(store: &config::Store, clock: &Clock, metrics: &Arc<Metrics>) -> Res
             let store = Arc::new(Measured::new(embedded, clock.clone(), metrics.clone()));
             Ok(Opened { store, redis: None })
         }
-        config::Store::Redis(_) => Err("store.kind: redis is being built".to_owned()),
+        config::Store::Redis(config) => {
+            redis::check(config, clock, metrics)?;
+            let redis = Redis::new(config, clock.clone(), metrics.clone());
+            let store = Arc::new(Measured::new(redis.clone(), clock.clone(), metrics.clone()));
+            Ok(Opened { store, redis: Some(redis) })
+        }
     }
 }

@@ -42,7 +42,8 @@ impl Telemetry {
     pub fn finish(&self, outcome: &Outcome<'_>) {
         let metrics = &self.metrics;
         let stages = &outcome.stages;
-        metrics.request(outcome.operation, outcome.status, stages.total, outcome.bytes_in, outcome.bytes_out);
+        let bytes = (outcome.bytes_in, outcome.bytes_out);
+        metrics.request((outcome.operation, outcome.row), outcome.status, stages.total, bytes);
         if let Some(code) = outcome.error {
             metrics.refusals.inc(code.index());
         }

@@ -1,6 +1,7 @@
 //! Spans to an OpenTelemetry collector (OTLP over HTTP, protobuf), when one is configured.
 //!
-//! A span is made from the [`Outcome`] when the request is over: nothing is opened, carried or closed on its way, and
+//! A request's span, and one below it for each try at an upstream, are made from the [`Outcome`] when the request is
+//! over: nothing is opened, carried or closed on its way, and
 //! when spans are off a request pays for one comparison. The SDK's span processors are not used: the blocking one runs
 //! the exporter on a thread of its own without a reactor, where the asynchronous HTTP client cannot work, and the
 //! other is marked experimental. What is needed of them is short: a bounded queue, and a task that sends batches.
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::outcome::Outcome;
+use super::outcome::{Attempt, Outcome};
 use crate::metrics::{Metrics, SpanResult};
 use crate::model::rows::Verb;
 
@@ -76,10 +77,15 @@ impl Spans {
         if !outcome.trace.own.sampled {
             return;
         }
-        let Ok(place) = self.queue.try_reserve() else {
-            return self.metrics.spans.inc(SpanResult::Dropped);
+        // All of a request's or none: a part would tell of something else than happened.
+        let count = 1 + outcome.attempts.len();
+        let Ok(places) = self.queue.try_reserve_many(count) else {
+            return self.metrics.spans.inc_by(SpanResult::Dropped, count as u64);
         };
-        place.send(Item::Span(Box::new(span(outcome, &self.scope))));
+        let attempts = outcome.attempts.iter().enumerate().map(|(at, attempt)| call(outcome, at, attempt, &self.scope));
+        for (place, span) in places.zip(std::iter::once(span(outcome, &self.scope)).chain(attempts)) {
+            place.send(Item::Span(Box::new(span)));
+        }
     }
 
     /// Has what is queued sent, and waits at most `longest` for it. Whether the collector was tried with all of it.
@@ -134,31 +140,19 @@ async fn send(exporter: SpanExporter, mut waiting: mpsc::Receiver<Item>, metrics
 
 /// The span of a request, named and described by OpenTelemetry's conventions for HTTP servers.
 fn span(outcome: &Outcome<'_>, scope: &InstrumentationScope) -> SpanData {
-    let own = outcome.trace.own;
-    let start = UNIX_EPOCH + outcome.time;
-    let flags = TraceFlags::SAMPLED;
-    let context = |span: u64, remote| {
-        let state = TraceState::default();
-        SpanContext::new(
-            TraceId::from_bytes(own.trace.to_be_bytes()),
-            SpanId::from_bytes(span.to_be_bytes()),
-            flags,
-            remote,
-            state,
-        )
-    };
     // A server's span failed when the server did; a refused client is no failure of ours.
     let status = match outcome.error {
         Some(code) if outcome.status >= 500 => Status::error(code.as_str()),
         _ if outcome.status >= 500 || outcome.status == 0 => Status::error(""),
         _ => Status::Unset,
     };
+    let start = UNIX_EPOCH + outcome.time;
     SpanData {
-        span_context: context(own.span, false),
+        span_context: context(outcome, outcome.trace.own.span),
         parent_span_id: outcome.trace.parent.map_or(SpanId::INVALID, |span| SpanId::from_bytes(span.to_be_bytes())),
         parent_span_is_remote: outcome.trace.parent.is_some(),
         span_kind: SpanKind::Server,
-        name: outcome.operation.as_str().into(),
+        name: outcome.operation_name().to_owned().into(),
         start_time: start,
         end_time: start + outcome.stages.total,
         attributes: attributes(outcome),
@@ -168,6 +162,44 @@ fn span(outcome: &Outcome<'_>, scope: &InstrumentationScope) -> SpanData {
         status,
         instrumentation_scope: scope.clone(),
     }
+}
+
+/// The span of one try at an upstream, by the conventions for HTTP clients. `at`: how many came before it.
+fn call(outcome: &Outcome<'_>, at: usize, attempt: &Attempt, scope: &InstrumentationScope) -> SpanData {
+    let method = Verb::parse(outcome.method).map_or("_OTHER", Verb::as_str);
+    let mut attributes = vec![
+        KeyValue::new("http.request.method", method),
+        KeyValue::new("server.address", attempt.address.ip().to_string()),
+        KeyValue::new("server.port", i64::from(attempt.address.port())),
+    ];
+    attributes.extend(outcome.upstream.map(|name| KeyValue::new("tmcp.upstream", name.to_owned())));
+    attributes.extend(attempt.status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))));
+    attributes.extend(attempt.trouble.map(|trouble| KeyValue::new("error.type", trouble)));
+    attributes
+        .extend((at > 0).then(|| KeyValue::new("http.request.resend_count", i64::try_from(at).unwrap_or(i64::MAX))));
+    // A client's span failed when it was refused, too.
+    let failed = attempt.trouble.is_some() || attempt.status.is_some_and(|status| status >= 400);
+    let start = UNIX_EPOCH + outcome.time + attempt.began;
+    SpanData {
+        span_context: context(outcome, attempt.span),
+        parent_span_id: SpanId::from_bytes(outcome.trace.own.span.to_be_bytes()),
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Client,
+        name: method.into(),
+        start_time: start,
+        end_time: start + attempt.took,
+        attributes,
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: if failed { Status::error(attempt.trouble.unwrap_or_default()) } else { Status::Unset },
+        instrumentation_scope: scope.clone(),
+    }
+}
+
+fn context(outcome: &Outcome<'_>, span: u64) -> SpanContext {
+    let trace = TraceId::from_bytes(outcome.trace.own.trace.to_be_bytes());
+    SpanContext::new(trace, SpanId::from_bytes(span.to_be_bytes()), TraceFlags::SAMPLED, false, TraceState::default())
 }
 
 fn attributes(outcome: &Outcome<'_>) -> Vec<KeyValue> {

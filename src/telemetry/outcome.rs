@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::trace::{RequestId, TraceContext};
 use crate::error::Code;
+use crate::metrics::RowMetrics;
 use crate::model::Operation;
 use crate::policy::authn::UserHash;
 
@@ -22,6 +23,8 @@ pub struct Outcome<'a> {
     pub request_id: RequestId,
     /// Its operation.
     pub operation: Operation,
+    /// Its row, when the config added and labelled that.
+    pub row: Option<&'a RowMetrics>,
     /// Its method. Written cut to 16 bytes: it is the client's word.
     pub method: &'a str,
     /// The pattern of the route it took, such as `/api/v1/storage/{key}`; `None`: no route matched.
@@ -50,6 +53,8 @@ pub struct Outcome<'a> {
     pub address: Option<&'a SocketAddr>,
     /// Tries at the upstream.
     pub tries: u32,
+    /// The same one by one, when the trace is recorded.
+    pub attempts: &'a [Attempt],
     /// What the response cache said; `None`: the route is not cached.
     pub cache: Option<CacheStatus>,
     /// The limit policy that was decisive.
@@ -58,6 +63,30 @@ pub struct Outcome<'a> {
     pub error: Option<Code>,
     /// What only the log may say about it. Written cut to 512 bytes.
     pub inside: Option<&'a str>,
+}
+
+impl Outcome<'_> {
+    /// What the operation is called in logs and spans: a config's own row goes by its label.
+    pub fn operation_name(&self) -> &str {
+        self.row.map_or(self.operation.as_str(), RowMetrics::name)
+    }
+}
+
+/// One try at an upstream, as its span tells of it. Kept only of requests whose trace is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The span's id, which the upstream was told as its parent.
+    pub span: u64,
+    /// Where to.
+    pub address: SocketAddr,
+    /// From the request's first byte to the try's beginning.
+    pub began: Duration,
+    /// From its beginning to its end.
+    pub took: Duration,
+    /// The status that the upstream answered; `None`: it did not.
+    pub status: Option<u16>,
+    /// Why it failed, in the words of `tmcp_edge_upstream_failures_total`.
+    pub trouble: Option<&'static str>,
 }
 
 /// Where a request's time went. `None`: the stage was not reached.

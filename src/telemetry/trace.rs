@@ -104,6 +104,11 @@ impl TraceParent {
         good.then_some(TraceParent { trace, span, sampled: flags & 1 == 1 })
     }
 
+    /// What a call of ours is told: a span of its own in the same trace when that is recorded, else the request's.
+    pub fn of_call(self) -> TraceParent {
+        if self.sampled { TraceParent { span: some_id(), ..self } } else { self }
+    }
+
     /// The header's value, version 00.
     pub fn header(&self) -> HeaderValue {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::edge::{eventually, fresh_ip, fresh_user, ordinary, shared};
-use crate::wire::Request;
+use crate::edge::{ADMIN_TOKEN, Setup, eventually, fresh_ip, fresh_user, ordinary, shared};
+use crate::wire::{Request, Wire};
 
 #[test]
 fn each_request_leaves_one_line() {
@@ -49,4 +49,44 @@ fn each_request_leaves_one_line() {
     for secret in [token.as_str(), user.as_str(), "in-the-query", "in-the-path", "in-the-body"] {
         assert!(!text.contains(secret), "{secret} is in the log");
     }
+}
+
+#[test]
+fn a_row_of_the_config_is_counted_and_logged_under_its_own_name() {
+    let row = |path: &str, label: &str| {
+        format!(
+            "  - {{ path: \"{path}\", methods: [GET], operation: \"{label}\", auth_required: true, upstream: partner }}\n"
+        )
+    };
+    let rows = row("/partner/v1/orders", "Partner: orders!") + &row("/partner/v1/balance", "wallet_balance");
+    let edge = Setup::default()
+        .upstream("partner", "addresses: [\"{wallet}\"]\ntls: false\n")
+        .main(&format!("tmcp_endpoints:\n{rows}"))
+        .start();
+    let token = edge.full_token();
+    for path in ["/partner/v1/orders", "/partner/v1/orders", "/partner/v1/balance"] {
+        assert_eq!(edge.send(Request::get(path).bearer(&token)).status, 404);
+    }
+    let metrics = || {
+        let mut wire = Wire::to(edge.admin);
+        let request = Request::get("/metrics").header("host", edge.admin.to_string()).bearer(ADMIN_TOKEN);
+        wire.write(request.head_bytes()).unwrap();
+        wire.answer().unwrap().text()
+    };
+    // A request is counted behind its answer.
+    for (name, count) in [("partner_orders", 2), ("custom_wallet_balance", 1)] {
+        for line in [
+            format!("tmcp_edge_requests_total{{operation=\"{name}\",status=\"4xx\"}} {count}"),
+            format!("tmcp_edge_request_duration_seconds_count{{operation=\"{name}\"}} {count}"),
+        ] {
+            let counted = || metrics().lines().any(|found| found == line);
+            eventually(&line, Duration::from_secs(10), counted);
+        }
+    }
+    assert!(!metrics().contains("operation=\"custom\""));
+    eventually("a line for each", Duration::from_secs(10), || edge.access_log().len() == 3);
+    let mut names: Vec<_> = edge.access_log().iter().map(|line| line["operation"].to_string()).collect();
+    // A line is written behind its answer, so those of two connections may change places.
+    names.sort();
+    assert_eq!(names, ["\"custom_wallet_balance\"", "\"partner_orders\"", "\"partner_orders\""]);
 }

@@ -121,6 +121,7 @@ impl Edge {
             upstream_pool: 16,
             files: ConfigFiles::look(Vec::new()),
             upgrade,
+            data_folder: None,
             lifecycle: Lifecycle::new(),
             clock: Clock::system(),
         };

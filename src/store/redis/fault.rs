@@ -102,6 +102,9 @@ fn by_code(code: &str, detail: &str) -> RedisFault {
         RedisFault::NoReplicas
     } else if says("NOAUTH") || says("WRONGPASS") {
         RedisFault::Denied
+    } else if detail.contains("non local key") {
+        // A script met a key of a slot that is on the move.
+        RedisFault::Redirected
     } else if says("READONLY") || says("UNBLOCKED") {
         RedisFault::ReadOnly
     } else {

@@ -7,18 +7,23 @@
 //! | `call` | one operation: to whom it goes, what is tried again, and when it is enough |
 //! | `fault` | what servers say, and what it means for a command |
 //! | `script`, `keys` | Lua scripts; what things are called |
+//! | `backend`, `dump` | the verbs of the store; everything out and in |
+//! | `settings` | whether a Redis keeps what it acknowledges |
 //! | `push` | telling other edges, and being told |
 //!
 //! [`Redis`] is one handle for all of it, cheap to clone. Connections are opened lazily, by the runtime that uses them
 //! first, and opened again by another when that one has ended.
 
+mod backend;
 mod call;
 mod connect;
+mod dump;
 mod fault;
 mod keys;
 mod link;
 mod push;
 mod script;
+mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -35,11 +40,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::backend::Scripts;
 use self::call::{Call, Commands, First};
 use self::connect::Connector;
 use self::link::LinkParts;
 use self::push::Topics;
 pub use self::script::Script;
+pub use self::settings::check;
 use self::topology::{Topology, slot_of};
 use super::StoreError;
 use crate::clock::Clock;
@@ -54,6 +61,7 @@ struct Inner {
     parts: Arc<LinkParts>,
     topology: Arc<Topology>,
     topics: Arc<Topics>,
+    scripts: Scripts,
     listener: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -77,7 +85,8 @@ impl Redis {
         let connector = Connector { store: store.clone() };
         let parts = Arc::new(LinkParts { connector, clock, metrics });
         let topology = Arc::new(Topology::new(parts.clone()));
-        Redis(Arc::new(Inner { parts, topology, topics: Arc::default(), listener: Mutex::default() }))
+        let (scripts, topics, listener) = (Scripts::new(), Arc::default(), Mutex::default());
+        Redis(Arc::new(Inner { parts, topology, topics, scripts, listener }))
     }
 
     /// Runs a script on the slot of its keys, once and at the slot's primary, for callers that decide without Redis when
@@ -124,6 +133,10 @@ impl Redis {
 
     fn parts(&self) -> &LinkParts {
         &self.0.parts
+    }
+
+    fn scripts(&self) -> &Scripts {
+        &self.0.scripts
     }
 
     fn topology(&self) -> &Arc<Topology> {

@@ -3,6 +3,8 @@
 use super::testing::{Cluster, Server, Watched};
 use super::*;
 use crate::config::{RedisMode, RedisNode, RedisTimeouts};
+use crate::store::Backend;
+use crate::store::contract::{self, Place};
 
 /// A config for servers on loopback.
 pub(super) fn config(mode: RedisMode, urls: &[String]) -> RedisStore {
@@ -66,4 +68,41 @@ async fn a_cluster_runs_scripts_and_passes_pushes_on() {
     let cluster = Cluster::start();
     // One node leads to all.
     serves(&open(&config(RedisMode::Cluster, &cluster.urls()[..1]))).await;
+}
+
+/// A store for the contract: every handle is one more client.
+struct Servers(RedisStore);
+
+#[async_trait::async_trait]
+impl Place for Servers {
+    async fn open(&self) -> Arc<dyn Backend> {
+        Arc::new(open(&self.0))
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    fn holds_time(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_server_keeps_the_contract() {
+    let server = Server::start(&[]);
+    contract::holds(&Servers(config(RedisMode::Single, &[server.url()]))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_under_sentinels_keeps_the_contract() {
+    let watched = Watched::start();
+    let mode = RedisMode::Sentinel { master: "tmcp".to_owned() };
+    contract::holds(&Servers(config(mode, &watched.urls()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_keeps_the_contract() {
+    let cluster = Cluster::start();
+    contract::holds(&Servers(config(RedisMode::Cluster, &cluster.urls()[..1]))).await;
 }

@@ -23,7 +23,7 @@ pub(super) fn write(to: &mut Vec<u8>, time: &mut Rfc3339, outcome: &Outcome<'_>)
     to.extend_from_slice(b"\",\"request_id\":\"");
     to.extend_from_slice(outcome.request_id.as_str().as_bytes());
     to.extend_from_slice(b"\",\"operation\":\"");
-    to.extend_from_slice(outcome.operation.as_str().as_bytes());
+    to.extend_from_slice(outcome.operation_name().as_bytes());
     to.extend_from_slice(b"\",\"method\":");
     string_cut(to, outcome.method, METHOD);
     text(to, b",\"path\":", outcome.path);

@@ -11,7 +11,7 @@ use crate::model::rows::Class;
 /// Counts in every family at least once.
 fn busy() -> Arc<Metrics> {
     let metrics = Arc::new(Metrics::new(Code::NAMES).unwrap());
-    metrics.request(Operation::WalletBalance, 200, Duration::from_millis(3), 10, 20);
+    metrics.request((Operation::WalletBalance, None), 200, Duration::from_millis(3), (10, 20));
     metrics.wallet.observe(Operation::WalletBalance, Duration::from_micros(700));
     metrics.homeserver.observe(HomeserverCall::Whoami, Duration::from_secs(60));
     metrics.refusals.inc(Code::RateLimitExceeded.index());

@@ -15,6 +15,7 @@ fn outcome(sampled: bool) -> Outcome<'static> {
         trace: TraceContext::new(sampled),
         request_id: RequestId::new(),
         operation: Operation::WalletBalance,
+        row: None,
         method: "BREW",
         path: Some("/api/v1/wallet/balance"),
         http: "1.1",
@@ -29,6 +30,7 @@ fn outcome(sampled: bool) -> Outcome<'static> {
         upstream: Some("wallet"),
         address: None,
         tries: 1,
+        attempts: &[],
         cache: None,
         limit: None,
         error: Some(Code::UpstreamTimeout),
@@ -106,4 +108,40 @@ fn the_parent_is_the_proxys_span() {
     assert!(made.parent_span_is_remote);
     assert_eq!(made.status, Status::error("UPSTREAM_TIMEOUT"));
     assert_eq!(made.end_time.duration_since(made.start_time).unwrap(), Duration::from_millis(5));
+}
+
+#[tokio::test]
+async fn each_try_has_a_span_below_the_requests() {
+    let attempt = |span, status, trouble| Attempt {
+        span,
+        address: "10.0.1.7:443".parse().unwrap(),
+        began: Duration::from_millis(span),
+        took: Duration::from_millis(2),
+        status,
+        trouble,
+    };
+    let attempts = [attempt(1, None, Some("connect")), attempt(2, Some(200), None), attempt(3, Some(503), None)];
+    let tried = Outcome { attempts: &attempts, ..outcome(true) };
+    let scope = InstrumentationScope::builder("test").build();
+    let calls: Vec<_> = attempts.iter().enumerate().map(|(at, attempt)| call(&tried, at, attempt, &scope)).collect();
+    let server = span(&tried, &scope);
+    for (made, attempt) in calls.iter().zip(&attempts) {
+        assert_eq!(made.span_context.trace_id(), server.span_context.trace_id());
+        assert_eq!(made.span_context.span_id(), SpanId::from_bytes(attempt.span.to_be_bytes()));
+        assert_eq!((made.parent_span_id, &made.span_kind), (server.span_context.span_id(), &SpanKind::Client));
+        assert_eq!(made.start_time.duration_since(server.start_time).unwrap(), attempt.began);
+        assert_eq!(made.end_time.duration_since(made.start_time).unwrap(), attempt.took);
+    }
+    let statuses: Vec<_> = calls.iter().map(|made| made.status.clone()).collect();
+    assert_eq!(statuses, [Status::error("connect"), Status::Unset, Status::error("")]);
+    let resent = |made: &SpanData| made.attributes.iter().any(|pair| pair.key.as_str() == "http.request.resend_count");
+    assert_eq!(calls.iter().map(resent).collect::<Vec<_>>(), [false, true, true]);
+
+    let (url, mut bodies) = collector(StatusCode::OK).await;
+    let metrics = Arc::new(Metrics::new(Code::NAMES).unwrap());
+    let spans = Spans::start(&url, &Handle::current(), metrics.clone()).unwrap();
+    spans.record(&tried);
+    assert!(spans.flush(Duration::from_secs(20)).await);
+    assert!(contains(&bodies.recv().await.unwrap(), &3u64.to_be_bytes()));
+    assert_eq!(metrics.spans.get(SpanResult::Exported), 4);
 }

@@ -15,6 +15,7 @@ mod doors;
 mod drain;
 mod proxies;
 mod reload;
+mod store;
 mod tls;
 mod upgrade;
 mod upstreams;

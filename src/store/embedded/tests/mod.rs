@@ -1,7 +1,11 @@
+mod disk;
+mod power;
+
 use std::os::unix::fs::MetadataExt as _;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::store::Operation;
 use crate::store::contract::{self, Place};
 
 fn metrics() -> Arc<Metrics> {

@@ -1,0 +1,132 @@
+//! `store`: backing a store up, restoring it, and moving it to another back end.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use super::load;
+use crate::clock::{Clock, rfc3339};
+use crate::config;
+use crate::metrics::Metrics;
+use crate::store::archive::{self, Reader};
+use crate::store::folder::{self, ServiceLock};
+use crate::store::{self, Backend, transfer};
+
+/// `tmcp-edge store backup`: works while an edge serves.
+pub fn backup(path: &Path, to: &Path) -> Result<ExitCode, String> {
+    let config = load(path)?;
+    let clock = Clock::system();
+    let store = open(&config.store, &clock)?;
+    let told = |error: io::Error| format!("{}: {error}", to.display());
+    let unfinished = half(to);
+    // One that was left behind must not lend its mode to this one.
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(error)),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(told)?;
+    let written = runtime()?.block_on(transfer::backup(&*store, BufWriter::new(file), clock.unix_secs()));
+    let (file, records) = written.map_err(|error| format!("the backup failed: {error}"))?;
+    let file = file.into_inner().map_err(|error| told(error.into_error()))?;
+    file.sync_all().and_then(|()| fs::rename(&unfinished, to)).map_err(told)?;
+    println!("{records} records are in {}.", to.display());
+    println!("What is secret in it is sealed under keys.master_key_file: keep a copy of that file elsewhere.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge store restore`: no edge may be serving.
+pub fn restore(path: &Path, from: &Path, force: bool) -> Result<ExitCode, String> {
+    let config = load(path)?;
+    let clock = Clock::system();
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", from.display());
+    let source = || File::open(from).map(BufReader::new).map_err(|error| told(&error));
+    // To the end once, before anything is changed.
+    archive::verify(source()?).map_err(|error| told(&error))?;
+    let mut reader = Reader::begin(source()?).map_err(|error| told(&error))?;
+    let _alone = alone(&config.store)?;
+    let store = open(&config.store, &clock)?;
+    let elapsed = Duration::from_secs(clock.unix_secs().saturating_sub(reader.taken()));
+    let moved = runtime()?.block_on(async {
+        make_room(&*store, force).await?;
+        transfer::restore(&*store, &mut reader, elapsed).await.map_err(|error| format!("the restore failed: {error}"))
+    })?;
+    println!("{} records of {} are restored.", moved.records, rfc3339(reader.taken()));
+    println!(
+        "{} were left out: what has expired, and permissions with their codes and refresh tokens, which may have been \
+         used or withdrawn since. Users sign in to their mini-apps once more.",
+        moved.left_out
+    );
+    println!("Access tokens revoked since then are good again until they expire; `keys revoke` ends all of a key's.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge store copy`: from one config's store to another's.
+pub fn copy(path: &Path, to: &Path, force: bool, stopped: bool) -> Result<ExitCode, String> {
+    let (from, to) = (load(path)?.store, load(to)?.store);
+    if from == to {
+        return Err("both configs name the same store".to_owned());
+    }
+    let clock = Clock::system();
+    // Whoever holds the folder knows that no edge serves from it.
+    let still = alone(&from).ok().flatten();
+    let stands_still = stopped || still.is_some();
+    let _alone = alone(&to)?;
+    let (source, target) = (open(&from, &clock)?, open(&to, &clock)?);
+    let moved = runtime()?.block_on(async {
+        make_room(&*target, force).await?;
+        let copied = transfer::copy(&*source, &*target, stands_still).await;
+        copied.map_err(|error| format!("the copy failed: {error}"))
+    })?;
+    println!("{} records are copied.", moved.records);
+    if !stands_still {
+        println!(
+            "{} were left out: permissions with their codes and refresh tokens, which an edge may be changing at this \
+             moment. To take them along, stop every edge and say --stopped.",
+            moved.left_out
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn half(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+/// A hold on the store's folder, when it has one; an error when an edge serves from it.
+fn alone(store: &config::Store) -> Result<Option<ServiceLock>, String> {
+    match store {
+        config::Store::Embedded { path } => {
+            folder::prepare(path)?;
+            ServiceLock::take(path).map(Some)
+        }
+        config::Store::Redis(_) => Ok(None),
+    }
+}
+
+async fn make_room(store: &dyn Backend, force: bool) -> Result<(), String> {
+    let told = |error: store::StoreError| error.to_string();
+    if transfer::is_empty(store).await.map_err(told)? {
+        return Ok(());
+    }
+    if !force {
+        return Err("the store is not empty: --force removes everything that is in it first".to_owned());
+    }
+    transfer::clear(store).await.map_err(told)
+}
+
+fn open(store: &config::Store, clock: &Clock) -> Result<Arc<dyn Backend>, String> {
+    let metrics = Metrics::new(&[]).map_err(|error| error.to_string())?;
+    store::open(store, clock, &Arc::new(metrics)).map(|opened| opened.store)
+}
+
+fn runtime() -> Result<Runtime, String> {
+    Runtime::new().map_err(|error| format!("cannot start threads: {error}"))
+}
