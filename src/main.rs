@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use mimalloc::MiMalloc;
 use tmcp_edge::commands;
+use tmcp_edge::commands::revoke::Asked;
 
 /// 17 % more requests a core than the system's allocator on a bare Pingora proxy; see `benches/README.md`.
 #[global_allocator]
@@ -83,6 +84,26 @@ enum Command {
         #[command(subcommand)]
         action: StoreAction,
     },
+    /// Take back tokens: of a mini-app, a user, both together, one grant, one token; or call payments off
+    Revoke {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// A mini-app's tokens; with --user those of this user for it
+        #[arg(long)]
+        app: Option<String>,
+        /// A user's tokens; with --app those for this mini-app
+        #[arg(long)]
+        user: Option<String>,
+        /// The tokens of one grant: their claim grant_id
+        #[arg(long)]
+        grant: Option<String>,
+        /// One token: its claim jti
+        #[arg(long, value_name = "JTI")]
+        token: Option<String>,
+        /// Call every payment off, or let them through again
+        #[arg(long, value_enum)]
+        payments: Option<Switch>,
+    },
     /// Print the Application Service registration for the homeserver, without its tokens
     Registration {
         #[command(flatten)]
@@ -100,6 +121,12 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:8083")]
         miniapp: SocketAddr,
     },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Args)]
@@ -183,6 +210,10 @@ fn main() -> ExitCode {
                 commands::store::copy(&config.config, &to, force, stopped)
             }
         },
+        Command::Revoke { config, app, user, grant, token, payments } => {
+            let payments = payments.map(|switch| matches!(switch, Switch::On));
+            commands::revoke::revoke(&config.config, &Asked { app, user, grant, token, payments })
+        }
         Command::Registration { config } => commands::inspect::registration(&config.config),
         Command::Sandbox { wallet, homeserver, miniapp } => commands::dev::sandbox(wallet, homeserver, miniapp),
     };

@@ -109,7 +109,7 @@ impl Snapshot {
             metrics: live.metrics.clone(),
             store: live.store.clone(),
             keyring: live.tokens.keyring.clone(),
-            revocations: live.tokens.revocations.clone(),
+            revocations: live.revocations.clone(),
             wallet: upstreams.get(pools::WALLET).map(|wallet| Wallet::new(wallet.clone())),
             homeserver: homeserver(),
             identities: match &config.oauth.matrix_auth_service {

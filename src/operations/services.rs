@@ -8,7 +8,7 @@ use crate::config::{Config, MiniApp};
 use crate::error::{Code, Refusal};
 use crate::metrics::Metrics;
 use crate::model::{MiniAppId, UserId};
-use crate::policy::authn::{Revocations, Revoked};
+use crate::policy::authn::RevocationFeed;
 use crate::policy::keyring::Keyring;
 use crate::store::Backend;
 use crate::store::oauth::{Approvals, Devices, Grants, Questions, Visits};
@@ -28,8 +28,8 @@ pub struct Services {
     pub store: Arc<dyn Backend>,
     /// Our signing keys.
     pub keyring: Arc<Keyring>,
-    /// What has been revoked.
-    pub revocations: Arc<Revocations>,
+    /// Where tokens are revoked.
+    pub revocations: Arc<RevocationFeed>,
     /// The wallet, when the config names one.
     pub wallet: Option<Wallet>,
     /// The homeserver, when the config names one.
@@ -87,10 +87,5 @@ impl Services {
                 .inside("no homeserver upstream and no authentication service is configured"));
         };
         identities.whose(token).await.map(|whoami| whoami.user)
-    }
-
-    /// Voids tokens that are out there.
-    pub fn revoke(&self, what: Revoked) {
-        self.revocations.revoke(what, self.clock.unix_secs());
     }
 }

@@ -38,7 +38,7 @@ pub async fn withdraw(
             }
         }
     }
-    services.revoke(Revoked::Pair(user.clone(), app.clone()));
+    services.revocations.revoke(Revoked::Pair(user.clone(), app.clone())).await?;
     Ok(revoked)
 }
 

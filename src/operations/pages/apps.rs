@@ -1,18 +1,19 @@
 //! `GET, POST /oauth2/apps`: what one has allowed, and taking it back.
 
 use askama::Template;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use url::Url;
 
+use super::asked::Asked;
 use super::browser::Browser;
-use super::frame::{APPS, AppCard, Frame, go_to, show, with_cookie};
+use super::frame::{APPS, AppCard, Frame, show, with_cookie};
 use super::sign_in::{self, Place};
 use crate::clock::rfc3339;
 use crate::config::MiniApp;
 use crate::error::{Code, Refusal};
 use crate::model::{MiniAppId, Scope, ScopeSet, UserId, wording};
 use crate::operations::withdraw::withdraw;
-use crate::operations::{Asked, Local, Services};
+use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
 use crate::store::oauth::approvals::Approved;
 
@@ -43,14 +44,15 @@ struct Line {
 ///
 /// # Errors
 /// 403 for a form of another site's; 503 when the store does not answer.
-pub async fn answer(_permit: &Permit, services: &Services, asked: &Asked<'_>) -> Result<Local, Refusal> {
-    let browser = Browser::of(&asked.head.headers, &services.config.public_url)?;
+pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
+    let asked = &Asked::of(permit, call)?;
+    let browser = Browser::of(asked.call.headers, &services.config.public_url)?;
     let purpose = "See which mini-apps may use your account, and take it back.".to_owned();
     let place = Place { path: APPS, hidden: Vec::new(), purpose };
-    let posted = asked.head.method == Method::POST;
+    let posted = asked.posted();
     if posted {
         let proof = asked.field("csrf").unwrap_or_default();
-        browser.check(&asked.head.headers, &services.config.public_url, APPS, proof)?;
+        browser.check(asked.call.headers, &services.config.public_url, APPS, proof)?;
         if let Some(done) = sign_in::act(services, &browser, &place, asked).await? {
             return Ok(done);
         }
@@ -61,9 +63,9 @@ pub async fn answer(_permit: &Permit, services: &Services, asked: &Asked<'_>) ->
     if posted {
         let taken = take_back(services, asked, &user).await?;
         // A page of its own, so that loading it again takes nothing back a second time.
-        return go_to(&format!("{APPS}?taken={taken}"));
+        return Local::see_other(&format!("{APPS}?taken={taken}"));
     }
-    let told = match asked.parameter("taken").as_deref() {
+    let told = match asked.parameter("taken") {
         Some("app") => Some("The mini-app is disconnected."),
         Some("scope") => Some("Taken back. The mini-app cannot do this any more."),
         _ => None,

@@ -4,18 +4,19 @@
 //! name the question by `session`, which `authorize` put into the address, and answer it once.
 
 use askama::Template;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 use url::Url;
 
+use super::asked::Asked;
 use super::browser::Browser;
-use super::frame::{AppCard, Frame, go_to, show, with_cookie};
+use super::frame::{APPS, AppCard, Frame, show, with_cookie};
 use super::pending::{Asking, Question};
 use super::sign_in::{self, Place};
 use crate::error::{Code, Refusal};
 use crate::model::scope::Sensitivity;
 use crate::model::{Scope, ScopeSet, wording};
-use crate::operations::{Asked, Local, Services};
+use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
 
 const PATH: &str = "/oauth2/consent";
@@ -58,27 +59,28 @@ struct Page {
 /// # Errors
 /// 404 for a question that is unknown, over or answered; 403 for a form of another site's, or another user's question;
 /// 401 for a Matrix access token that is no good.
-pub async fn answer(_permit: &Permit, services: &Services, asked: &Asked<'_>) -> Result<Local, Refusal> {
+pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
+    let asked = &Asked::of(permit, call)?;
     let session = asked.parameter("session").ok_or_else(|| {
         Refusal::new(
             Code::ValidationFailed,
             "The address names no session: it is where an authorization request leads.",
         )
     })?;
-    let question = Question::consent(services, &session).await?;
+    let question = Question::consent(services, session).await?;
     if let Some(token) = asked.bearer()? {
         let user = services.identify(token).await?;
         return native(services, asked, question.for_user(services, user).await?).await;
     }
-    let browser = Browser::of(&asked.head.headers, &services.config.public_url)?;
+    let browser = Browser::of(asked.call.headers, &services.config.public_url)?;
     let place = Place {
         path: PATH,
-        hidden: vec![("session", session.into_owned())],
+        hidden: vec![("session", session.to_owned())],
         purpose: format!("{} asks to use your account.", question.app().name),
     };
-    if asked.head.method == Method::POST {
+    if asked.posted() {
         let proof = asked.field("csrf").unwrap_or_default();
-        browser.check(&asked.head.headers, &services.config.public_url, PATH, proof)?;
+        browser.check(asked.call.headers, &services.config.public_url, PATH, proof)?;
         if let Some(done) = sign_in::act(services, &browser, &place, asked).await? {
             return Ok(done);
         }
@@ -87,9 +89,9 @@ pub async fn answer(_permit: &Permit, services: &Services, asked: &Asked<'_>) ->
         return sign_in::page(services, &browser, &place);
     };
     let asking = question.for_user(services, user).await?;
-    if asked.head.method == Method::POST {
+    if asked.posted() {
         let target = decide(services, asked, asking).await?;
-        return go_to(target.as_ref().map_or("/oauth2/apps", Url::as_str));
+        return Local::see_other(target.as_deref().unwrap_or(APPS));
     }
     let frame = place.frame(services, &browser, Some(asking.user()));
     let page = page(frame, &asking);
@@ -113,7 +115,7 @@ pub(super) fn page(frame: Frame, asking: &Asking) -> Result<Local, Refusal> {
 }
 
 /// Takes the answer of a page: what is ticked is approved. Says where the browser has to go.
-pub(super) async fn decide(services: &Services, asked: &Asked<'_>, asking: Asking) -> Result<Option<Url>, Refusal> {
+pub(super) async fn decide(services: &Services, asked: &Asked<'_>, asking: Asking) -> Result<Option<String>, Refusal> {
     match asked.field("action") {
         Some("approve") => {
             let ticked: ScopeSet = asking.new_scopes().iter().filter(|s| asked.field(s.as_str()).is_some()).collect();
@@ -126,8 +128,8 @@ pub(super) async fn decide(services: &Services, asked: &Asked<'_>, asking: Askin
 
 /// The same for a chat app: GET says what is asked, POST takes `decision` and the approved `scope` (all, when left away).
 pub(super) async fn native(services: &Services, asked: &Asked<'_>, asking: Asking) -> Result<Local, Refusal> {
-    if asked.head.method != Method::POST {
-        return Ok(Local::private(data(&asking).to_string()));
+    if !asked.posted() {
+        return Ok(Local::secret(data(&asking).to_string()));
     }
     let target = match asked.field("decision") {
         Some("approve") => {
@@ -141,7 +143,7 @@ pub(super) async fn native(services: &Services, asked: &Asked<'_>, asking: Askin
             ));
         }
     };
-    Ok(Local::private(json!({"redirect_uri": target.as_ref().map(Url::as_str)}).to_string()))
+    Ok(Local::secret(json!({"redirect_uri": target}).to_string()))
 }
 
 /// The consent data of protocol section 3.

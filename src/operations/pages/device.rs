@@ -5,9 +5,10 @@
 //! have sent the link, so the person has to look at it, and then at who asks for what.
 
 use askama::Template;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 
+use super::asked::Asked;
 use super::browser::Browser;
 use super::consent;
 use super::frame::{Frame, show, with_cookie};
@@ -16,7 +17,7 @@ use super::pending::Question;
 use super::sign_in::{self, Place};
 use crate::error::{Code, Refusal};
 use crate::model::UserId;
-use crate::operations::{Asked, Local, Services};
+use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
 
 const PATH: &str = "/oauth2/device";
@@ -33,21 +34,22 @@ struct Page<'a> {
 ///
 /// # Errors
 /// 403 for a form of another site's; 401 for a Matrix access token that is no good.
-pub async fn answer(_permit: &Permit, services: &Services, asked: &Asked<'_>) -> Result<Local, Refusal> {
+pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
+    let asked = &Asked::of(permit, call)?;
     let code = asked.parameter("user_code").unwrap_or_default();
     if let Some(token) = asked.bearer()? {
         let user = services.identify(token).await?;
-        let question = Question::device(services, &code).await?.ok_or_else(unknown)?;
+        let question = Question::device(services, code).await?.ok_or_else(unknown)?;
         return consent::native(services, asked, question.for_user(services, user).await?).await;
     }
-    let browser = Browser::of(&asked.head.headers, &services.config.public_url)?;
-    let hidden = if code.is_empty() { Vec::new() } else { vec![("user_code", code.to_string())] };
+    let browser = Browser::of(asked.call.headers, &services.config.public_url)?;
+    let hidden = if code.is_empty() { Vec::new() } else { vec![("user_code", code.to_owned())] };
     let purpose = "A device asks to use your account.".to_owned();
     let place = Place { path: PATH, hidden, purpose };
-    let posted = asked.head.method == Method::POST;
+    let posted = asked.posted();
     if posted {
         let proof = asked.field("csrf").unwrap_or_default();
-        browser.check(&asked.head.headers, &services.config.public_url, PATH, proof)?;
+        browser.check(asked.call.headers, &services.config.public_url, PATH, proof)?;
         if let Some(done) = sign_in::act(services, &browser, &place, asked).await? {
             return Ok(done);
         }
@@ -56,12 +58,12 @@ pub async fn answer(_permit: &Permit, services: &Services, asked: &Asked<'_>) ->
         return sign_in::page(services, &browser, &place);
     };
     if !posted {
-        return form(services, &browser, &user, StatusCode::OK, &code, None);
+        return form(services, &browser, &user, StatusCode::OK, code, None);
     }
-    let Some(question) = Question::device(services, &code).await? else {
+    let Some(question) = Question::device(services, code).await? else {
         services.visits().wrong_code(browser.cookie(), services.clock.unix_secs()).await?;
         let fault = Some("No device waits for this code. Codes are good for some minutes: look at the device again.");
-        return form(services, &browser, &user, StatusCode::NOT_FOUND, &code, fault);
+        return form(services, &browser, &user, StatusCode::NOT_FOUND, code, fault);
     };
     let asking = question.for_user(services, user.clone()).await?;
     let frame = place.frame(services, &browser, Some(&user));

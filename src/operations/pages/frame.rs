@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
 use url::{Host, Url};
 
@@ -111,16 +111,6 @@ pub fn show<'a>(
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Ok(Local { status, headers, body: body.into() })
-}
-
-/// Sends the browser on. The method becomes GET.
-///
-/// # Errors
-/// When the address cannot stand in a header, which ours can.
-pub fn go_to(address: &str) -> Result<Local, Refusal> {
-    let address = HeaderValue::from_str(address).map_err(|error| Refusal::internal(error.to_string()))?;
-    let headers = vec![(LOCATION, address), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    Ok(Local { status: StatusCode::SEE_OTHER, headers, body: bytes::Bytes::new() })
 }
 
 /// Adds the browser's cookie to an answer, when it has to be set.

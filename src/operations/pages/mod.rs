@@ -5,6 +5,7 @@
 //! | `consent` | may this mini-app have that? As a page, and as JSON for chat apps |
 //! | `device` | the same for a device that showed a code |
 //! | `apps` | what one has allowed |
+//! | `asked` | what a page is asked |
 //! | `sign_in` | proving who one is, where the config lets a browser do that |
 //! | `browser` | the cookie, and that a form comes from our own page |
 //! | `frame` | what every page has around it, and the headers that it needs |
@@ -15,6 +16,7 @@
 //! policy can forbid everything else. What they show of others (names, addresses) is escaped by the templates.
 
 pub mod apps;
+mod asked;
 mod browser;
 pub mod consent;
 pub mod device;

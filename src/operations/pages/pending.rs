@@ -7,10 +7,10 @@ use url::Url;
 
 use crate::config::MiniApp;
 use crate::error::{Code, Refusal};
+use crate::model::oauth::device::Answer;
 use crate::model::oauth::{Consent, Device, GrantId, UserCode};
 use crate::model::{ScopeSet, UserId, wording};
 use crate::operations::Services;
-use crate::policy::keyring::issuer_of;
 use crate::store::oauth::{Credential, Held, Kind};
 
 /// A question that waits for an answer.
@@ -52,7 +52,7 @@ impl Question {
     pub async fn device(services: &Services, typed: &str) -> Result<Option<Question>, Refusal> {
         let Some(code) = UserCode::parse(typed) else { return Ok(None) };
         let Some((id, held)) = services.devices().by_user_code(&code).await? else { return Ok(None) };
-        if held.value.answer != crate::model::oauth::device::Answer::Pending {
+        if held.value.answer != Answer::Pending {
             return Ok(None);
         }
         let app = services.active_app(&held.value.client.app);
@@ -134,7 +134,7 @@ impl Asking {
     ///
     /// # Errors
     /// 404 when it was answered meanwhile; 503 when the store does not answer.
-    pub async fn approve(self, services: &Services, ticked: ScopeSet) -> Result<Option<Url>, Refusal> {
+    pub async fn approve(self, services: &Services, ticked: ScopeSet) -> Result<Option<String>, Refusal> {
         let granted = ticked.intersection(self.new).union(self.known);
         if granted.difference(ScopeSet::UNASKED).is_empty() && !self.new.is_empty() {
             // Nothing was ticked: a yes to nothing is a no.
@@ -146,11 +146,11 @@ impl Asking {
         let millis = millis(now);
         match self.question.what {
             What::Consent { session, held } => {
-                let state = held.value.state.clone();
+                let consent = held.value.clone();
                 let ttl = services.config.oauth.code_ttl;
                 let code = services.questions().approve(&session, held, granted, millis, ttl).await?;
                 let code = code.ok_or_else(over)?;
-                Ok(self.target.map(|target| answered(services, target, [("code", code.expose())], state.as_deref())))
+                Ok(Some(consent.address(services.config.issuer(), &[("code", code.expose())])))
             }
             What::Device { id, held } => {
                 let approved = held.value.clone().approved(self.user, granted).ok_or_else(over)?;
@@ -164,14 +164,12 @@ impl Asking {
     ///
     /// # Errors
     /// As [`Asking::approve`].
-    pub async fn deny(self, services: &Services) -> Result<Option<Url>, Refusal> {
+    pub async fn deny(self, services: &Services) -> Result<Option<String>, Refusal> {
         match self.question.what {
             What::Consent { session, held } => {
                 let done = services.questions().refuse(&session, &held).await?;
-                let state = held.value.state;
                 let fault = [("error", "access_denied"), ("error_description", "The user said no.")];
-                let target = self.target.map(|target| answered(services, target, fault, state.as_deref()));
-                done.then_some(target).ok_or_else(over)
+                done.then(|| Some(held.value.address(services.config.issuer(), &fault))).ok_or_else(over)
             }
             What::Device { id, held } => {
                 let denied = held.value.clone().denied().ok_or_else(over)?;
@@ -180,21 +178,6 @@ impl Asking {
             }
         }
     }
-}
-
-/// The client's redirect URI with an answer in its query (RFC 6749 section 4.1.2, and `iss` of RFC 9207).
-fn answered<'a>(
-    services: &Services,
-    mut target: Url,
-    answer: impl IntoIterator<Item = (&'a str, &'a str)>,
-    state: Option<&str>,
-) -> Url {
-    target
-        .query_pairs_mut()
-        .extend_pairs(answer)
-        .extend_pairs(state.map(|state| ("state", state)))
-        .append_pair("iss", &issuer_of(&services.config.public_url));
-    target
 }
 
 fn millis(time: Duration) -> u64 {

@@ -7,12 +7,13 @@
 use askama::Template;
 use http::StatusCode;
 
+use super::asked::Asked;
 use super::browser::Browser;
-use super::frame::{Frame, go_to, show, with_cookie};
+use super::frame::{Frame, show, with_cookie};
 use crate::config::SignIn;
 use crate::error::{Code, Refusal};
 use crate::model::UserId;
-use crate::operations::{Asked, Local, Services};
+use crate::operations::{Local, Services};
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -76,7 +77,7 @@ pub async fn act(
     match asked.field("action") {
         Some("sign_out") => {
             services.visits().end(browser.cookie()).await?;
-            Ok(Some(go_to(&place.address())?))
+            Ok(Some(Local::see_other(&place.address())?))
         }
         Some("sign_in") => {
             let name = asked.field("user").unwrap_or_default().trim();
@@ -84,7 +85,7 @@ pub async fn act(
                 Some(user) => {
                     let renewed = browser.renew()?;
                     services.visits().begin(renewed.cookie(), &user, services.clock.unix_secs()).await?;
-                    Ok(Some(with_cookie(go_to(&place.address())?, renewed.set_cookie()?)))
+                    Ok(Some(with_cookie(Local::see_other(&place.address())?, renewed.set_cookie()?)))
                 }
                 None => {
                     let fault = Some("This user name and password do not go together.");
