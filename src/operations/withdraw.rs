@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use crate::error::Refusal;
-use crate::model::{MiniAppId, ScopeSet, UserId};
+use crate::model::{MiniAppId, Revoked, ScopeSet, UserId};
 use crate::operations::Services;
-use crate::policy::authn::Revoked;
 
 /// Takes `scopes` back from `app`, or everything. Says what had been approved and is no longer.
 ///

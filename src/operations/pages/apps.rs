@@ -46,13 +46,13 @@ struct Line {
 /// 403 for a form of another site's; 503 when the store does not answer.
 pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
     let asked = &Asked::of(permit, call)?;
-    let browser = Browser::of(asked.call.headers, &services.config.public_url)?;
+    let browser = Browser::of(asked.headers, &services.config.public_url)?;
     let purpose = "See which mini-apps may use your account, and take it back.".to_owned();
     let place = Place { path: APPS, hidden: Vec::new(), purpose };
     let posted = asked.posted();
     if posted {
         let proof = asked.field("csrf").unwrap_or_default();
-        browser.check(asked.call.headers, &services.config.public_url, APPS, proof)?;
+        browser.check(asked.headers, &services.config.public_url, APPS, proof)?;
         if let Some(done) = sign_in::act(services, &browser, &place, asked).await? {
             return Ok(done);
         }

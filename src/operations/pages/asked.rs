@@ -1,5 +1,7 @@
 //! What a page is asked: parameters of its address and fields of its form.
 
+use http::{HeaderMap, Method};
+
 use crate::error::Refusal;
 use crate::operations::Call;
 use crate::policy::authn::bearer::{self, Credential};
@@ -7,8 +9,9 @@ use crate::policy::{Form, Permit};
 
 /// A call of a page.
 pub struct Asked<'a> {
-    /// The call.
-    pub call: &'a Call<'a>,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    posted: bool,
     form: Form,
     query: Form,
 }
@@ -18,14 +21,15 @@ impl<'a> Asked<'a> {
     ///
     /// # Errors
     /// 400 for a malformed one, or a name that stands twice.
-    pub fn of(permit: &Permit, call: &'a Call<'a>) -> Result<Asked<'a>, Refusal> {
+    pub fn of(permit: &Permit, call: &Call<'a>) -> Result<Asked<'a>, Refusal> {
         let form = Form::parse(permit.body().map_or(&[], |body| body))?;
-        Ok(Asked { call, form, query: Form::parse(call.query.unwrap_or_default().as_bytes())? })
+        let query = Form::parse(call.query.unwrap_or_default().as_bytes())?;
+        Ok(Asked { headers: call.headers, posted: call.method == Method::POST, form, query })
     }
 
     /// Whether a form was sent.
     pub fn posted(&self) -> bool {
-        self.call.method == http::Method::POST
+        self.posted
     }
 
     /// A field of the form.
@@ -43,7 +47,7 @@ impl<'a> Asked<'a> {
     /// # Errors
     /// 401 for a credential of another kind, or a malformed one.
     pub fn bearer(&self) -> Result<Option<&'a str>, Refusal> {
-        match bearer::credential(self.call.headers)? {
+        match bearer::credential(self.headers)? {
             Credential::Bearer(token) => Ok(Some(token)),
             Credential::None => Ok(None),
             Credential::Basic(_) | Credential::Other => Err(bearer::missing()),

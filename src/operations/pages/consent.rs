@@ -72,7 +72,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         let user = services.identify(token).await?;
         return native(services, asked, question.for_user(services, user).await?).await;
     }
-    let browser = Browser::of(asked.call.headers, &services.config.public_url)?;
+    let browser = Browser::of(asked.headers, &services.config.public_url)?;
     let place = Place {
         path: PATH,
         hidden: vec![("session", session.to_owned())],
@@ -80,7 +80,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     };
     if asked.posted() {
         let proof = asked.field("csrf").unwrap_or_default();
-        browser.check(asked.call.headers, &services.config.public_url, PATH, proof)?;
+        browser.check(asked.headers, &services.config.public_url, PATH, proof)?;
         if let Some(done) = sign_in::act(services, &browser, &place, asked).await? {
             return Ok(done);
         }
@@ -134,7 +134,7 @@ pub(super) async fn native(services: &Services, asked: &Asked<'_>, asking: Askin
     let target = match asked.field("decision") {
         Some("approve") => {
             let scopes = asked.field("scope").map_or(asking.new_scopes(), ScopeSet::from_list);
-            asking.approve(services, scopes.intersection(asking.new_scopes())).await?
+            asking.approve(services, scopes).await?
         }
         Some("deny") => asking.deny(services).await?,
         _ => {

@@ -42,14 +42,14 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         let question = Question::device(services, code).await?.ok_or_else(unknown)?;
         return consent::native(services, asked, question.for_user(services, user).await?).await;
     }
-    let browser = Browser::of(asked.call.headers, &services.config.public_url)?;
+    let browser = Browser::of(asked.headers, &services.config.public_url)?;
     let hidden = if code.is_empty() { Vec::new() } else { vec![("user_code", code.to_owned())] };
     let purpose = "A device asks to use your account.".to_owned();
     let place = Place { path: PATH, hidden, purpose };
     let posted = asked.posted();
     if posted {
         let proof = asked.field("csrf").unwrap_or_default();
-        browser.check(asked.call.headers, &services.config.public_url, PATH, proof)?;
+        browser.check(asked.headers, &services.config.public_url, PATH, proof)?;
         if let Some(done) = sign_in::act(services, &browser, &place, asked).await? {
             return Ok(done);
         }

@@ -225,6 +225,7 @@ async fn caller(authn: &Authn, auth: Auth, value: Option<&str>) -> Result<&'stat
         Ok(Caller::Matrix(_)) => Ok("matrix"),
         Ok(Caller::Homeserver) => Ok("homeserver"),
         Ok(Caller::Client(_)) => Ok("client"),
+        Ok(Caller::Named(_) | Caller::ResourceServer) => Ok("by form"),
         Err(refusal) => Err((refusal.code(), refusal.challenge_kind())),
     }
 }
@@ -242,7 +243,7 @@ async fn each_row_takes_its_own_kind_of_proof() {
     let none = Err((Code::InvalidToken, Some(Challenge::Bearer)));
     let invalid = Err((Code::InvalidToken, Some(Challenge::BearerInvalid)));
 
-    for auth in [Auth::Public, Auth::InBody, Auth::Upstream] {
+    for auth in [Auth::Public, Auth::OauthClient, Auth::InBody, Auth::Upstream] {
         assert_eq!(caller(&authn, auth, Some("Bearer garbage")).await, Ok("anonymous"));
     }
     for auth in [Auth::Tep, Auth::MatrixOrTep, Auth::TepOrClient] {
