@@ -105,9 +105,10 @@ impl Snapshot {
         let rules = UserRules::new(&config.server_name, config.appservice.as_ref())?;
         let services = Services {
             clock: live.clock.clone(),
-            config: config.clone(),
             metrics: live.metrics.clone(),
             store: live.store.clone(),
+            config: config.clone(),
+            verifier: policy.authn.verifier().clone(),
             keyring: live.tokens.keyring.clone(),
             revocations: live.revocations.clone(),
             wallet: upstreams.get(pools::WALLET).map(|wallet| Wallet::new(wallet.clone())),

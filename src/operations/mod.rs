@@ -5,6 +5,7 @@
 
 pub mod auth_revoke;
 pub mod jwks;
+pub mod oauth;
 pub mod pages;
 pub mod resolve;
 mod services;
@@ -19,6 +20,7 @@ use smallvec::SmallVec;
 
 use crate::error::Refusal;
 use crate::model::Operation;
+use crate::model::rows::Auth;
 use crate::policy::Permit;
 use crate::policy::authn::Caller;
 use crate::upstream::forward::Trace;
@@ -84,6 +86,14 @@ pub async fn answer(permit: &Permit, services: &Services, call: Call<'_>) -> Res
     match permit.route().operation {
         Operation::OauthJwks => Ok(jwks::answer(permit, &services.keyring)),
         Operation::OauthConsent => pages::consent::answer(permit, services, &call).await,
+        Operation::OauthMetadata => Ok(oauth::metadata::answer(permit, services)),
+        Operation::OauthAuthorize => oauth::authorize::answer(permit, services, &call).await,
+        Operation::OauthToken => oauth::token::answer(permit, services, &call).await,
+        Operation::OauthDevice if permit.route().auth == Auth::OauthClient => {
+            oauth::device::answer(permit, services, &call).await
+        }
+        Operation::OauthRevoke => oauth::revoke::answer(permit, services, &call).await,
+        Operation::OauthIntrospect => oauth::introspect::answer(permit, services, &call).await,
         Operation::OauthDevice => pages::device::answer(permit, services, &call).await,
         Operation::OauthApps => pages::apps::answer(permit, services, &call).await,
         Operation::AuthRevoke => auth_revoke::answer(permit, services, &call).await,

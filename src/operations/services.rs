@@ -8,7 +8,7 @@ use crate::config::{Config, MiniApp};
 use crate::error::{Code, Refusal};
 use crate::metrics::Metrics;
 use crate::model::{MiniAppId, UserId};
-use crate::policy::authn::RevocationFeed;
+use crate::policy::authn::{RevocationFeed, Verifier};
 use crate::policy::keyring::Keyring;
 use crate::store::Backend;
 use crate::store::oauth::{Approvals, Devices, Grants, Questions, Visits};
@@ -26,6 +26,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// What is remembered.
     pub store: Arc<dyn Backend>,
+    /// Who is who: mini-apps, tokens, revocations.
+    pub verifier: Verifier,
     /// Our signing keys.
     pub keyring: Arc<Keyring>,
     /// Where tokens are revoked.
@@ -68,7 +70,7 @@ impl Services {
 
     /// A mini-app that is registered.
     pub fn app(&self, id: &MiniAppId) -> Option<Arc<MiniApp>> {
-        self.config.miniapps.get(id).cloned()
+        self.verifier.registry().get(id).cloned()
     }
 
     /// A mini-app that is registered and not switched off.

@@ -63,8 +63,6 @@ impl Frame {
 
 /// How a mini-app is shown.
 pub struct AppCard {
-    /// Its id.
-    pub id: String,
     /// Its name.
     pub name: String,
     /// What stands for its picture where it has none.
@@ -81,7 +79,6 @@ impl AppCard {
     /// As the registry knows it.
     pub fn of(app: &MiniApp) -> AppCard {
         AppCard {
-            id: app.id.to_string(),
             name: app.name.clone(),
             letter: app.name.chars().next().map(|first| first.to_uppercase().to_string()).unwrap_or_default(),
             developer: app.developer.clone(),
