@@ -79,11 +79,6 @@ enum Command {
         #[command(subcommand)]
         action: KeysAction,
     },
-    /// Look after what is remembered
-    Store {
-        #[command(subcommand)]
-        action: StoreAction,
-    },
     /// Take back tokens: of a mini-app, a user, both together, one grant, one token; or call payments off
     Revoke {
         #[command(flatten)]
@@ -103,6 +98,11 @@ enum Command {
         /// Call every payment off, or let them through again
         #[arg(long, value_enum)]
         payments: Option<Switch>,
+    },
+    /// Look after what is remembered
+    Store {
+        #[command(subcommand)]
+        action: StoreAction,
     },
     /// Print the Application Service registration for the homeserver, without its tokens
     Registration {
@@ -203,6 +203,10 @@ fn main() -> ExitCode {
             KeysAction::Rotate(at) => commands::keys::rotate(&at.config),
             KeysAction::Revoke { kid, config } => commands::keys::revoke(&config.config, &kid),
         },
+        Command::Revoke { config, app, user, grant, token, payments } => {
+            let payments = payments.map(|switch| matches!(switch, Switch::On));
+            commands::revoke::revoke(&config.config, &Asked { app, user, grant, token, payments })
+        }
         Command::Store { action } => match action {
             StoreAction::Backup { config, file } => commands::store::backup(&config.config, &file),
             StoreAction::Restore { config, force, file } => commands::store::restore(&config.config, &file, force),
@@ -210,10 +214,6 @@ fn main() -> ExitCode {
                 commands::store::copy(&config.config, &to, force, stopped)
             }
         },
-        Command::Revoke { config, app, user, grant, token, payments } => {
-            let payments = payments.map(|switch| matches!(switch, Switch::On));
-            commands::revoke::revoke(&config.config, &Asked { app, user, grant, token, payments })
-        }
         Command::Registration { config } => commands::inspect::registration(&config.config),
         Command::Sandbox { wallet, homeserver, miniapp } => commands::dev::sandbox(wallet, homeserver, miniapp),
     };

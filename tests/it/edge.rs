@@ -26,8 +26,8 @@ use tmcp_edge::model::{MiniAppId, Scope, ScopeSet, UserId};
 use tmcp_edge::policy::authn::Generation;
 use tmcp_edge::policy::keyring::{Keyring, TokenRequest};
 use tmcp_edge::sandbox::recorder::Recorded;
-use tmcp_edge::store::Backend;
 use tmcp_edge::sandbox::{Running, Sandbox, SandboxConfig, Served, random};
+use tmcp_edge::store::Backend;
 
 use crate::wire::{Answer, Request, Wire};
 

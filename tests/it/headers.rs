@@ -21,7 +21,10 @@ pub fn check_standing(answer: &Answer) {
         // The edge's own pages have a stricter policy, which names what they hold.
         if page && name.eq_ignore_ascii_case("content-security-policy") {
             let policy = answer.header("content-security-policy").unwrap();
-            assert!(policy.starts_with("default-src 'none';") && policy.ends_with("frame-ancestors 'none'"), "{policy}");
+            assert!(
+                policy.starts_with("default-src 'none';") && policy.ends_with("frame-ancestors 'none'"),
+                "{policy}"
+            );
             continue;
         }
         assert_eq!(answer.all(name), [value], "{name} of {answer:?}");

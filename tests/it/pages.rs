@@ -49,7 +49,8 @@ impl<'a> Browser<'a> {
     }
 
     fn send(&mut self, mut request: Request) -> Answer {
-        request = request.header("accept", "text/html,application/xhtml+xml;q=0.9").header("x-forwarded-for", fresh_ip());
+        request =
+            request.header("accept", "text/html,application/xhtml+xml;q=0.9").header("x-forwarded-for", fresh_ip());
         if let Some(cookie) = &self.cookie {
             request = request.header("cookie", cookie);
         }
@@ -110,7 +111,10 @@ fn a_user_signs_in_allows_and_takes_it_back() {
     assert!(browser.page.contains("<label class=\"field\" for=\"password\">"), "{}", browser.page);
     let before = browser.cookie.clone();
 
-    let wrong = browser.post("/oauth2/consent", &[("action", "sign_in"), ("session", &session), ("user", "alice"), ("password", "no")]);
+    let wrong = browser.post(
+        "/oauth2/consent",
+        &[("action", "sign_in"), ("session", &session), ("user", "alice"), ("password", "no")],
+    );
     assert_eq!(wrong.status, 403);
     assert!(browser.page.contains("role=\"alert\""));
     let signed_in = browser.sign_in("/oauth2/consent", &[("session", &session)], "alice");
@@ -122,8 +126,10 @@ fn a_user_signs_in_allows_and_takes_it_back() {
         assert!(browser.page.contains(part), "no {part} in {}", browser.page);
     }
     assert!(shown.header("content-security-policy").unwrap().contains("form-action 'self' https://shop.example;"));
-    let allowed =
-        browser.post("/oauth2/consent", &[("action", "approve"), ("session", &session), ("user:read", "on"), ("wallet:balance", "on")]);
+    let allowed = browser.post(
+        "/oauth2/consent",
+        &[("action", "approve"), ("session", &session), ("user:read", "on"), ("wallet:balance", "on")],
+    );
     let location = allowed.header("location").unwrap().to_owned();
     assert_eq!(allowed.status, 303);
     assert!(location.starts_with("https://shop.example/back?from=tween&code=tmcp_code_"), "{location}");
@@ -135,7 +141,11 @@ fn a_user_signs_in_allows_and_takes_it_back() {
     // Only what is new is asked about.
     let session = ask(&edge, "user:read wallet:pay");
     browser.get(&format!("/oauth2/consent?session={session}"));
-    assert!(browser.page.contains("name=\"wallet:pay\"") && !browser.page.contains("name=\"user:read\""), "{}", browser.page);
+    assert!(
+        browser.page.contains("name=\"wallet:pay\"") && !browser.page.contains("name=\"user:read\""),
+        "{}",
+        browser.page
+    );
     let no = browser.post("/oauth2/consent", &[("action", "deny"), ("session", &session)]);
     assert!(no.header("location").unwrap().contains("&error=access_denied&"), "{no:?}");
 
@@ -202,7 +212,8 @@ fn a_chat_app_asks_itself() {
     assert!(scopes.iter().all(|scope| scope["description"].is_string() && scope["sensitivity"].is_string()));
     assert_eq!(edge.send(Request::get(&page).bearer(&bob)).status, 403);
     let decide = |token: &str, body: &str| {
-        let request = Request::new("POST", "/oauth2/consent").header("content-type", "application/x-www-form-urlencoded");
+        let request =
+            Request::new("POST", "/oauth2/consent").header("content-type", "application/x-www-form-urlencoded");
         edge.send(request.bearer(token).body(format!("session={session}&{body}")))
     };
     assert_eq!(decide(&alice, "decision=perhaps").status, 400);
@@ -231,7 +242,10 @@ fn user_codes_are_typed_by_hand_and_not_guessed() {
     let back = browser.sign_in("/oauth2/device", &[("user_code", &code)], "alice");
     assert_eq!(back.header("location"), Some(format!("/oauth2/device?user_code={code}").as_str()));
     browser.get(&format!("/oauth2/device?user_code={code}"));
-    assert!(browser.page.contains(&format!("value=\"{code}\"")) && !browser.page.contains("Allow Shop"), "a link only fills it in");
+    assert!(
+        browser.page.contains(&format!("value=\"{code}\"")) && !browser.page.contains("Allow Shop"),
+        "a link only fills it in"
+    );
     let typed = code.to_lowercase().replace('-', " ");
     browser.post("/oauth2/device", &[("action", "look_up"), ("user_code", &typed)]);
     assert!(browser.page.contains("Allow Shop") && !browser.page.contains("wallet:pay"), "{}", browser.page);
