@@ -77,6 +77,7 @@ impl RequestContext {
 
 /// How far a request has got.
 #[derive(Default)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and the context is boxed already")]
 pub enum Progress {
     /// Nothing is decided yet.
     #[default]
