@@ -1,5 +1,8 @@
 //! Against real servers.
 
+mod doors;
+mod kills;
+
 use super::testing::{Cluster, Server, Watched};
 use super::*;
 use crate::config::{RedisMode, RedisNode, RedisTimeouts};
