@@ -145,6 +145,60 @@ pub enum Challenge {
     Basic,
 }
 
+/// An error of the OAuth endpoints (RFC 6749 sections 4.1.2.1 and 5.2, RFC 8628 section 3.5, RFC 8693 section 2.2.2,
+/// protocol section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is named after its error, defined in the RFCs above")]
+pub enum OauthError {
+    InvalidRequest,
+    InvalidClient,
+    InvalidGrant,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+    UnsupportedResponseType,
+    InvalidScope,
+    InvalidTarget,
+    RequestNotSupported,
+    RequestUriNotSupported,
+    AuthorizationPending,
+    SlowDown,
+    AccessDenied,
+    ExpiredToken,
+    ConsentRequired,
+}
+
+impl OauthError {
+    /// The error as it stands in an answer.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OauthError::InvalidRequest => "invalid_request",
+            OauthError::InvalidClient => "invalid_client",
+            OauthError::InvalidGrant => "invalid_grant",
+            OauthError::UnauthorizedClient => "unauthorized_client",
+            OauthError::UnsupportedGrantType => "unsupported_grant_type",
+            OauthError::UnsupportedResponseType => "unsupported_response_type",
+            OauthError::InvalidScope => "invalid_scope",
+            OauthError::InvalidTarget => "invalid_target",
+            OauthError::RequestNotSupported => "request_not_supported",
+            OauthError::RequestUriNotSupported => "request_uri_not_supported",
+            OauthError::AuthorizationPending => "authorization_pending",
+            OauthError::SlowDown => "slow_down",
+            OauthError::AccessDenied => "access_denied",
+            OauthError::ExpiredToken => "expired_token",
+            OauthError::ConsentRequired => "consent_required",
+        }
+    }
+
+    /// What the rest of the edge calls it: statuses and counters are those of this code.
+    pub const fn code(self) -> Code {
+        match self {
+            OauthError::InvalidClient => Code::InvalidToken,
+            OauthError::ConsentRequired => Code::Forbidden,
+            _ => Code::ValidationFailed,
+        }
+    }
+}
+
 /// Why a request is not let through, or could not be answered.
 #[derive(Debug)]
 pub struct Refusal(Box<Parts>);
@@ -152,6 +206,7 @@ pub struct Refusal(Box<Parts>);
 #[derive(Debug)]
 struct Parts {
     code: Code,
+    oauth: Option<OauthError>,
     foreign: Option<(String, StatusCode)>,
     message: Cow<'static, str>,
     inside: Option<String>,
@@ -168,6 +223,7 @@ impl Refusal {
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Refusal(Box::new(Parts {
             code,
+            oauth: None,
             foreign: None,
             message: message.into(),
             inside: None,
@@ -178,6 +234,13 @@ impl Refusal {
             headers: Vec::new(),
             close: false,
         }))
+    }
+
+    /// A refusal of an OAuth endpoint.
+    pub fn oauth(error: OauthError, message: impl Into<Cow<'static, str>>) -> Self {
+        let mut refusal = Refusal::new(error.code(), message);
+        refusal.0.oauth = Some(error);
+        refusal
     }
 
     /// Our own failure: the caller learns nothing, the log learns `inside`.
@@ -247,6 +310,11 @@ impl Refusal {
     /// The code as it stands in the answer.
     pub fn code_text(&self) -> &str {
         self.0.foreign.as_ref().map_or(self.0.code.as_str(), |(code, _)| code)
+    }
+
+    /// The error of an OAuth endpoint, when it is one.
+    pub fn oauth_error(&self) -> Option<OauthError> {
+        self.0.oauth
     }
 
     /// The status of the answer.

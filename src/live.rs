@@ -9,16 +9,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use url::{Host, Url};
 
 use crate::clock::Clock;
-use crate::config::{Config, Store};
+use crate::config::Config;
 use crate::error::Code;
 use crate::metrics::Metrics;
 use crate::operations::resolve::{self, Resolved};
 use crate::policy::authn::cache::TokenCache;
-use crate::policy::authn::{Generation, Revocations, VerifierState};
+use crate::policy::authn::{Generation, RevocationFeed, Revocations, VerifierState};
 use crate::policy::guard::Peers;
 use crate::policy::keyring::Keyring;
 use crate::policy::rate_limit::Buckets;
 use crate::store::redis::Redis;
+use crate::store::revocations::RevocationLog;
 use crate::store::{self, Backend, Opened};
 use crate::upstream::egress::{Egress, EgressPolicy};
 
@@ -39,6 +40,8 @@ pub struct Live {
     pub peers: Arc<Peers>,
     /// Keys, verified tokens, revocations.
     pub tokens: VerifierState,
+    /// What has been revoked, with the log that it is read from and written to.
+    pub revocations: Arc<RevocationFeed>,
     /// The client for URLs that others gave us.
     pub egress: Arc<Egress>,
     /// Wallets that were resolved.
@@ -53,14 +56,15 @@ impl Live {
     pub fn open(config: &Config, clock: Clock) -> Result<Live, String> {
         let metrics = Arc::new(Metrics::new(Code::NAMES).map_err(|error| error.to_string())?);
         let Opened { store, redis } = store::open(&config.store, &clock, &metrics)?;
-        let Store::Embedded { path } = &config.store else {
-            return Err("store.kind: redis holds no key ring yet".to_owned());
-        };
+        let path = config.store.folder();
         let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set")?;
         let generation = Generation::default();
         let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;
         keyring.ensure_signing_key(clock.unix_secs()).map_err(|error| error.to_string())?;
-        let revocations = Revocations::new(generation.clone());
+        let revocations = Arc::new(Revocations::new(generation.clone()));
+        let log = RevocationLog::new(store.clone(), clock.clone());
+        let feed = RevocationFeed::new(log, revocations.clone(), clock.clone(), metrics.clone());
+        store::blocking(feed.look()).map_err(|error| format!("the log of revocations: {error}"))?;
         Ok(Live {
             metrics: metrics.clone(),
             store,
@@ -70,10 +74,11 @@ impl Live {
             tokens: VerifierState {
                 generation,
                 keyring: Arc::new(keyring),
-                revocations: Arc::new(revocations),
+                revocations,
                 cache: Arc::new(TokenCache::new(config.cache.auth)),
                 metrics,
             },
+            revocations: Arc::new(feed),
             egress: Arc::new(Egress::new(egress_policy(config)).map_err(|error| error.to_string())?),
             resolved: resolve::cache(),
             bodies: Arc::new(ByteBudget::new(config.server.limits.buffered_bodies)),
@@ -97,7 +102,8 @@ impl Live {
     }
 }
 
-/// What the config allows, and loopback when the config itself names a URL there: a developer's issuer.
+/// What the config allows, and loopback when the config itself names a URL there: a developer's issuer or
+/// authentication service.
 fn egress_policy(config: &Config) -> EgressPolicy {
     let is_loopback = |url: &Url| match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -105,11 +111,10 @@ fn egress_policy(config: &Config) -> EgressPolicy {
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     };
-    let mut policy = if config.tokens.issuers.iter().any(|issuer| is_loopback(&issuer.jwks_url)) {
-        EgressPolicy::with_loopback()
-    } else {
-        EgressPolicy::strict()
-    };
+    let issuers = config.tokens.issuers.iter().map(|issuer| &issuer.jwks_url);
+    let service = config.oauth.matrix_auth_service.iter().map(|service| &service.introspection_url);
+    let mut policy =
+        if issuers.chain(service).any(is_loopback) { EgressPolicy::with_loopback() } else { EgressPolicy::strict() };
     policy.allow.extend(config.egress_allow.iter().cloned());
     policy
 }

@@ -107,10 +107,16 @@ impl Snapshot {
             clock: live.clock.clone(),
             metrics: live.metrics.clone(),
             store: live.store.clone(),
+            config: config.clone(),
+            verifier: policy.authn.verifier().clone(),
             keyring: live.tokens.keyring.clone(),
+            revocations: live.revocations.clone(),
             wallet: upstreams.get(pools::WALLET).map(|wallet| Wallet::new(wallet.clone())),
             homeserver: homeserver(),
-            identities: homeserver().map(|homeserver| Identities::of_homeserver(homeserver, rules)),
+            identities: match &config.oauth.matrix_auth_service {
+                Some(service) => Some(Identities::of_service(service.clone(), live.egress.clone(), rules)),
+                None => homeserver().map(|homeserver| Identities::of_homeserver(homeserver, rules)),
+            },
             resolved: live.resolved.clone(),
         };
         let revision = previous.map_or(1, |previous| previous.revision + 1);

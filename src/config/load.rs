@@ -13,7 +13,7 @@ use super::reader::{Load, Value};
 use super::tree::{NOTHING, Node};
 use super::types::{AccessLog, Config, Log, Server, Validation};
 use super::upstream::{Upstreams, WALLET};
-use super::{appservice, egress, limits, miniapps, server, store, tokens, upstream, validation};
+use super::{appservice, egress, limits, miniapps, oauth, server, store, tokens, upstream, validation};
 use crate::model::ids::is_server_name;
 
 /// Reads a config and every file that it names. `env` answers for `${NAME}`.
@@ -101,6 +101,8 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
     let known_apps = miniapps.as_ref().filter(|_| sound);
     let tokens = m.section("tokens", |m| tokens::read(m, public_url.as_ref(), known_apps));
 
+    let oauth = m.section("oauth", oauth::read);
+
     let rate_limits = block(m, "rate_limits", limits::policies).unwrap_or_else(limits::built_in);
     let rate_limit_overrides =
         m.get("rate_limit_overrides").map(|v| limits::overrides(&v, &rate_limits, known_apps)).unwrap_or_default();
@@ -128,6 +130,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
         store: store?,
         master_key,
         tokens,
+        oauth,
         rate_limits,
         rate_limit_overrides,
         endpoints,

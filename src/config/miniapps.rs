@@ -99,7 +99,7 @@ fn redirect_uri(value: &Value<'_>) -> Option<RedirectUri> {
     RedirectUri::parse(&text).or_else(|fault| Err(value.refuse::<()>(fault, expected))).ok()
 }
 
-fn hash(value: &Value<'_>) -> Option<[u8; 32]> {
+pub(super) fn hash(value: &Value<'_>) -> Option<[u8; 32]> {
     let expected = "the SHA-256 of a client secret, 64 hex digits (printf %s SECRET | sha256sum), in quotes";
     // The text is not repeated: whoever wrote the secret itself here must not find it in a log.
     let word = match &value.node.kind {

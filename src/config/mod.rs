@@ -24,6 +24,7 @@ mod map;
 pub mod miniapp;
 mod miniapps;
 pub mod net;
+pub mod oauth;
 mod opener;
 mod outside;
 pub mod pattern;

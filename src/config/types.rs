@@ -32,6 +32,8 @@ pub struct Config {
     pub master_key: Option<Secret>,
     /// TEP tokens.
     pub tokens: Tokens,
+    /// The OAuth server.
+    pub oauth: Oauth,
     /// Limit policies by name, the built-in ones included.
     pub rate_limits: BTreeMap<String, LimitPolicy>,
     /// Limits of single mini-apps.
@@ -174,6 +176,8 @@ pub enum Store {
 /// A Redis to keep state on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisStore {
+    /// The folder with the key ring, which every edge has to have alike.
+    pub path: PathBuf,
     /// Servers to begin with: the server, the sentinels, or any nodes of the cluster.
     pub nodes: Vec<RedisNode>,
     /// How the servers stand to each other.
@@ -243,6 +247,16 @@ pub struct RedisTimeouts {
     pub total: Duration,
 }
 
+impl Store {
+    /// The folder of this machine that belongs to it: where the key ring is.
+    pub fn folder(&self) -> &std::path::Path {
+        match self {
+            Store::Embedded { path } => path,
+            Store::Redis(redis) => &redis.path,
+        }
+    }
+}
+
 impl RedisStore {
     /// How many replicas have to hold what is asked to be durable.
     pub fn replicas_to_wait_for(&self) -> u32 {
@@ -270,6 +284,43 @@ pub struct Tokens {
     pub refresh_ttl: Duration,
     /// Issuers trusted besides our own key ring.
     pub issuers: Vec<Issuer>,
+}
+
+/// The OAuth server (protocol section 3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oauth {
+    /// The chat app's consent screen, with `{session}` where the session goes; `None`: the edge's own page.
+    pub consent_url: Option<String>,
+    /// How people prove who they are on the edge's own pages.
+    pub sign_in: SignIn,
+    /// Life of an authorization code, at most a minute.
+    pub code_ttl: Duration,
+    /// How long a question waits for its answer, and how long somebody stays signed in on our pages.
+    pub session_ttl: Duration,
+    /// Life of a device code.
+    pub device_ttl: Duration,
+    /// Who is asked whose a Matrix access token is; `None`: the homeserver.
+    pub matrix_auth_service: Option<MatrixAuthService>,
+    /// Servers that may look at everybody's tokens by introspection.
+    pub resource_servers: Vec<ResourceServer>,
+}
+
+/// How people prove who they are on the edge's own pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignIn {
+    /// They cannot: a chat app shows the question itself, with its Matrix access token.
+    Off,
+    /// With name and password, which are passed on to the homeserver.
+    Homeserver,
+}
+
+/// A server that may look at everybody's tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceServer {
+    /// The name that it signs in with.
+    pub id: String,
+    /// SHA-256 of its secrets.
+    pub secret_hashes: Vec<[u8; 32]>,
 }
 
 /// A Matrix Authentication Service that is asked whose access token it is (RFC 7662), in the homeserver's place.

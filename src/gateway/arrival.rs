@@ -14,7 +14,7 @@ use crate::context::Progress;
 use crate::error::{Code, Refusal};
 use crate::metrics::Held;
 use crate::model::rows::Body;
-use crate::operations;
+use crate::operations::{self, Call};
 use crate::policy::guard::InFlight;
 use crate::policy::rate_limit::LimitKey;
 use crate::policy::route::RouteAnswer;
@@ -96,24 +96,18 @@ impl Gateway {
                     permit.route().operation
                 ),
             )),
-            RouteAnswer::Edge => {
-                operations::answer(&permit, &snapshot.services).map(|local| Next::Answer(Answer::local(local)))
-            }
-            RouteAnswer::WalletChecked => {
-                let call = operations::resolve::Call {
+            RouteAnswer::Edge | RouteAnswer::WalletChecked => {
+                let head = session.req_header();
+                let params = passage.context.trail.params.iter();
+                let call = Call {
                     caller: &passage.context.trail.caller,
-                    params: passage
-                        .context
-                        .trail
-                        .params
-                        .iter()
-                        .map(|range| session.req_header().uri.path().get(range.clone()).unwrap_or_default())
-                        .collect(),
-                    query: session.req_header().uri.query(),
+                    params: params.map(|range| head.uri.path().get(range.clone()).unwrap_or_default()).collect(),
+                    query: head.uri.query(),
+                    headers: &head.headers,
                     trace: passage.context.upstream_trace(),
-                    authorization: session.req_header().headers.get(http::header::AUTHORIZATION),
+                    arrived_at: u64::try_from(passage.context.unix.as_millis()).unwrap_or(u64::MAX),
                 };
-                let local = Box::pin(operations::resolve::answer(&permit, &snapshot.services, call)).await?;
+                let local = Box::pin(operations::answer(&permit, &snapshot.services, call)).await?;
                 Ok(Next::Answer(Answer::local(local)))
             }
             RouteAnswer::Upstream(_) => {

@@ -55,8 +55,8 @@ impl Gateway {
             user: caller.user_hash(),
             app: match caller {
                 Caller::Tep(token) => Some(token.claims.app.as_str()),
-                Caller::Client(client) => Some(client.app.id.as_str()),
-                Caller::Anonymous | Caller::Matrix(_) | Caller::Homeserver => None,
+                Caller::Client(client) | Caller::Named(client) => Some(client.app.id.as_str()),
+                Caller::Anonymous | Caller::Matrix(_) | Caller::Homeserver | Caller::ResourceServer => None,
             },
             client: context.client,
             bytes_in: u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX),

@@ -63,7 +63,9 @@ pub enum Auth {
     Client,
     /// A TEP token, or a mini-app's confidential client by HTTP Basic.
     TepOrClient,
-    /// Proof inside the request body (OAuth client authentication, a signed wallet callback).
+    /// An OAuth client by HTTP Basic or in the form, or a public one by its name (RFC 6749 section 2.3).
+    OauthClient,
+    /// Proof inside the request body (a signed wallet callback).
     InBody,
     /// A developer by Matrix access token, or an administrator.
     Developer,
@@ -83,6 +85,7 @@ impl Auth {
             Auth::Homeserver => "hs_token",
             Auth::Client => "client",
             Auth::TepOrClient => "TEP or client",
+            Auth::OauthClient => "OAuth client",
             Auth::InBody => "in the body",
             Auth::Developer => "developer",
             Auth::Upstream => "the upstream's",
@@ -240,7 +243,12 @@ const MATRIX: Row = Row { auth: Auth::Homeserver, limit: limit::NONE, ..BASE };
 
 /// Every built-in row.
 pub const ROWS: &[Row] = &[
-    Row { operation: Op::OauthMetadata, paths: &["/.well-known/oauth-authorization-server"], ..OAUTH },
+    Row {
+        operation: Op::OauthMetadata,
+        paths: &["/.well-known/oauth-authorization-server"],
+        answer: Answer::Edge,
+        ..OAUTH
+    },
     Row {
         operation: Op::OauthJwks,
         paths: &["/oauth2/jwks.json"],
@@ -248,7 +256,7 @@ pub const ROWS: &[Row] = &[
         answer: Answer::Edge,
         ..OAUTH
     },
-    Row { operation: Op::OauthAuthorize, paths: &["/oauth2/authorize"], ..OAUTH },
+    Row { operation: Op::OauthAuthorize, paths: &["/oauth2/authorize"], answer: Answer::Edge, ..OAUTH },
     Row {
         operation: Op::OauthConsent,
         methods: &[Verb::Get, Verb::Post],
@@ -260,16 +268,18 @@ pub const ROWS: &[Row] = &[
         operation: Op::OauthToken,
         methods: POST,
         paths: &["/oauth2/token"],
-        auth: Auth::InBody,
+        auth: Auth::OauthClient,
         body: Body::Form,
+        answer: Answer::Edge,
         ..OAUTH
     },
     Row {
         operation: Op::OauthDevice,
         methods: POST,
         paths: &["/oauth2/device/authorization"],
-        auth: Auth::InBody,
+        auth: Auth::OauthClient,
         body: Body::Form,
+        answer: Answer::Edge,
         ..OAUTH
     },
     Row {
@@ -283,16 +293,18 @@ pub const ROWS: &[Row] = &[
         operation: Op::OauthRevoke,
         methods: POST,
         paths: &["/oauth2/revoke"],
-        auth: Auth::InBody,
+        auth: Auth::OauthClient,
         body: Body::Form,
+        answer: Answer::Edge,
         ..OAUTH
     },
     Row {
         operation: Op::OauthIntrospect,
         methods: POST,
         paths: &["/oauth2/introspect"],
-        auth: Auth::InBody,
+        auth: Auth::OauthClient,
         body: Body::Form,
+        answer: Answer::Edge,
         ..OAUTH
     },
     Row {

@@ -4,23 +4,32 @@
 //! each other, and see no socket: what they answer is a [`Local`].
 
 pub mod jwks;
+pub mod oauth;
 pub mod resolve;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{CACHE_CONTROL, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use smallvec::SmallVec;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::error::Refusal;
 use crate::metrics::Metrics;
 use crate::model::Operation;
+use crate::model::rows::Auth;
 use crate::policy::Permit;
+use crate::policy::authn::{Caller, RevocationFeed, Verifier};
 use crate::policy::keyring::Keyring;
 use crate::store::Backend;
+use crate::upstream::forward::Trace;
 use crate::upstream::homeserver::Homeserver;
 use crate::upstream::identity::Identities;
 use crate::upstream::wallet::Wallet;
+
+const NO_STORE: (HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
 /// What operations work with.
 pub struct Services {
@@ -30,8 +39,14 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// What is remembered.
     pub store: Arc<dyn Backend>,
+    /// The config in force.
+    pub config: Arc<Config>,
+    /// Who is who: mini-apps, tokens, revocations.
+    pub verifier: Verifier,
     /// Our signing keys.
     pub keyring: Arc<Keyring>,
+    /// Where tokens are revoked.
+    pub revocations: Arc<RevocationFeed>,
     /// The wallet, when the config names one.
     pub wallet: Option<Wallet>,
     /// The homeserver, when the config names one.
@@ -40,6 +55,22 @@ pub struct Services {
     pub identities: Option<Identities>,
     /// Wallets that were resolved.
     pub resolved: Arc<resolve::Resolved>,
+}
+
+/// What a call brings besides its permit.
+pub struct Call<'a> {
+    /// Who is calling.
+    pub caller: &'a Caller,
+    /// The path's parameters, as they were sent.
+    pub params: SmallVec<[&'a str; 2]>,
+    /// The query string.
+    pub query: Option<&'a str>,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The request's ids.
+    pub trace: Trace,
+    /// When its head arrived, milliseconds since the Unix epoch.
+    pub arrived_at: u64,
 }
 
 /// An answer of the edge's own.
@@ -58,12 +89,36 @@ impl Local {
     pub fn ok(body: impl Into<Bytes>) -> Local {
         Local { status: StatusCode::OK, headers: Vec::new(), body: body.into() }
     }
+
+    /// 200 with a JSON body that nobody may keep (RFC 6749 section 5.1).
+    pub fn secret(body: impl Into<Bytes>) -> Local {
+        Local { headers: vec![NO_STORE], ..Local::ok(body) }
+    }
+
+    /// Sends the browser elsewhere, by GET (RFC 9700 section 4.12).
+    ///
+    /// # Errors
+    /// When the address cannot stand in a header.
+    pub fn see_other(address: &str) -> Result<Local, Refusal> {
+        let address = HeaderValue::from_str(address).map_err(|error| Refusal::internal(error.to_string()))?;
+        let headers = vec![NO_STORE, (LOCATION, address)];
+        Ok(Local { status: StatusCode::SEE_OTHER, headers, body: Bytes::new() })
+    }
 }
 
-/// Answers an operation that needs nothing but its permit.
-pub fn answer(permit: &Permit, services: &Services) -> Result<Local, Refusal> {
+/// Answers an operation.
+pub async fn answer(permit: &Permit, services: &Services, call: Call<'_>) -> Result<Local, Refusal> {
     match permit.route().operation {
         Operation::OauthJwks => Ok(jwks::answer(permit, &services.keyring)),
+        Operation::OauthMetadata => Ok(oauth::metadata::answer(permit, services)),
+        Operation::OauthAuthorize => oauth::authorize::answer(permit, services, &call).await,
+        Operation::OauthToken => oauth::token::answer(permit, services, &call).await,
+        Operation::OauthDevice if permit.route().auth == Auth::OauthClient => {
+            oauth::device::answer(permit, services, &call).await
+        }
+        Operation::OauthRevoke => oauth::revoke::answer(permit, services, &call).await,
+        Operation::OauthIntrospect => oauth::introspect::answer(permit, services, &call).await,
+        Operation::WalletResolve | Operation::WalletResolveBatch => resolve::answer(permit, services, call).await,
         other => Err(Refusal::internal(format!("no code answers {other}"))),
     }
 }

@@ -9,21 +9,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use moka::sync::Cache;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use smallvec::SmallVec;
 
-use super::{Local, Services};
+use super::{Call, Local, Services};
 use crate::clock::Tick;
 use crate::error::{Code, Refusal};
 use crate::metrics::{CacheName, CacheResult, Membership};
 use crate::model::{Operation, RoomId, UserId};
 use crate::policy::Permit;
 use crate::policy::authn::Caller;
-use crate::upstream::forward::{Trace, caller_headers};
+use crate::upstream::forward::caller_headers;
 use crate::upstream::homeserver::{Homeserver, RoomError};
 use crate::upstream::wallet::Wallet;
 
@@ -52,20 +51,6 @@ impl Resolved {
     fn get(&self, key: &(UserId, UserId), now: Tick) -> Option<Bytes> {
         self.entries.get(key).filter(|(kept, _)| now.since(*kept) < KEEP).map(|(_, body)| body)
     }
-}
-
-/// What a call brings besides its permit.
-pub struct Call<'a> {
-    /// Who is calling.
-    pub caller: &'a Caller,
-    /// The path's parameters, as they were sent.
-    pub params: SmallVec<[&'a str; 2]>,
-    /// The query string.
-    pub query: Option<&'a str>,
-    /// The request's ids.
-    pub trace: Trace,
-    /// The caller's TEP token, which the wallet verifies too.
-    pub authorization: Option<&'a HeaderValue>,
 }
 
 #[derive(Deserialize)]
@@ -214,7 +199,7 @@ impl Desk<'_, '_> {
     }
 
     fn headers(&self) -> http::HeaderMap {
-        caller_headers(self.call.caller.identity(), &self.call.trace, self.call.authorization)
+        caller_headers(self.call.caller.identity(), &self.call.trace, self.call.headers.get(AUTHORIZATION))
     }
 }
 

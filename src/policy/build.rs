@@ -75,7 +75,8 @@ fn authn(from: &Ingredients<'_>) -> Result<Authn, String> {
         user_hasher: hasher.clone(),
     };
     let verifier = Verifier::new(from.tokens.clone(), rules);
-    Ok(Authn::new(verifier, matrix_tokens(from, hasher)?, HomeserverTokens::new(config.appservice.as_ref())))
+    Ok(Authn::new(verifier, matrix_tokens(from, hasher)?, HomeserverTokens::new(config.appservice.as_ref()))
+        .with_resource_servers(config.oauth.resource_servers.clone()))
 }
 
 /// What the homeserver said stays known as long as it is the same homeserver under the same rules.

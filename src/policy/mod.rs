@@ -48,6 +48,7 @@ use guard::PeerGuard;
 use path::PathView;
 use rate_limit::{Claim, Decision, LimitKey, Limiter, PolicyId, Report};
 use route::{Route, RouteTable};
+pub use validate::Form;
 use validate::{BodyPlan, Length, Reading, Validator, is_heavy};
 
 /// A request as the policy sees it: its head, and a body that is read only once everything else is settled.
@@ -151,6 +152,10 @@ impl Policy {
 
         let route = self.find_route(request.head(), trail)?;
 
+        if route.auth == Auth::OauthClient {
+            return Box::pin(self.admit_client(request, client, trail, route)).await;
+        }
+
         // A credential that fails costs its address a token of a bucket of its own.
         let head = request.head();
         trail.caller = match self.authn.authenticate(route.auth, &head.headers, head.uri.query(), unix).await {
@@ -169,6 +174,8 @@ impl Policy {
             authz::check(&route.scopes, held)?;
             count::scopes(&self.metrics, &route.scopes, held);
         }
+        let by_token = matches!(trail.caller, Caller::Tep(_));
+        authz::money(&route, by_token, self.authn.verifier().revocations(), now)?;
 
         // A batch costs as many calls as it holds; how many that is only its body can tell, so it is read first.
         let batch = route.operation == Operation::WalletResolveBatch;
@@ -189,6 +196,36 @@ impl Policy {
             self.limit(client, trail, body.as_deref().map_or(1, batch_size), moment).await?;
         }
         Ok(Permit { route, body })
+    }
+
+    /// The second kind of row: the body says who is calling, so it is read, bounded, before anything is known. Addresses
+    /// that guess have been turned away before; whoever authenticates draws on a bucket of its own.
+    async fn admit_client<X: Exchange>(
+        &self,
+        request: &mut X,
+        client: IpAddr,
+        trail: &mut Trail,
+        route: Arc<Route>,
+    ) -> Result<Permit, Refusal> {
+        let head = request.head();
+        let length = Length::of(head.version, &head.headers)?;
+        let plan = self.validator.head(route.body, &head.method, &head.headers, length);
+        let body = match count::refused_body(&self.metrics, plan)? {
+            BodyPlan::None | BodyPlan::Stream => Bytes::new(),
+            BodyPlan::Read(reading) => self.judge_body(request, &route, &reading).await?,
+        };
+        let form = Form::parse(&body)?;
+        trail.caller = match self.authn.client_of(&request.head().headers, &form, route.operation) {
+            Ok(caller) => caller,
+            Err(refusal) => {
+                if refusal.code() == Code::InvalidToken {
+                    self.guard.failed_auth(LimitKey::ip(client), self.clock.tick());
+                }
+                return Err(refusal);
+            }
+        };
+        self.limit(client, trail, 1, (self.clock.tick(), self.clock.unix_secs())).await?;
+        Ok(Permit { route, body: Some(body) })
     }
 
     /// Reads the body and judges it whole. A large one is judged on a thread that may be kept busy.
@@ -268,7 +305,10 @@ fn bucket_of(caller: &Caller, client: IpAddr, per_user: bool) -> (LimitKey, Opti
         Caller::Tep(token) => (token.app_user_key, Some(&token.claims.app)),
         Caller::Matrix(user) => (user.user_key, None),
         Caller::Client(client) => (LimitKey::app(&client.app.id), Some(&client.app.id)),
-        Caller::Anonymous | Caller::Homeserver => (LimitKey::ip(client), None),
+        // Anybody can name a public client; what it may use is not for strangers to use up.
+        Caller::Anonymous | Caller::Homeserver | Caller::Named(_) | Caller::ResourceServer => {
+            (LimitKey::ip(client), None)
+        }
     }
 }
 

@@ -45,13 +45,21 @@ pub enum Shape {
     Tmcp,
     /// `{"errcode": …, "error": …}` (Matrix client-server API, "Standard error response").
     Matrix,
+    /// `{"error": …, "error_description": …}` (RFC 6749 section 5.2, protocol section 3).
+    Oauth,
 }
 
 impl Shape {
     /// The shape for a raw request path. Old homeservers call without `/_matrix/app/v1` before the path.
     pub fn of_path(path: &str) -> Shape {
         let matrix = ["/_matrix/", "/transactions/", "/users/", "/rooms/"];
-        if matrix.iter().any(|prefix| path.starts_with(prefix)) { Shape::Matrix } else { Shape::Tmcp }
+        if path.starts_with("/oauth2/") {
+            Shape::Oauth
+        } else if matrix.iter().any(|prefix| path.starts_with(prefix)) {
+            Shape::Matrix
+        } else {
+            Shape::Tmcp
+        }
     }
 }
 
@@ -92,6 +100,7 @@ pub fn refusal(refusal: &Refusal, shape: Shape, request_id: &str, unix: u64) -> 
     let body = match shape {
         Shape::Tmcp => tmcp_body(refusal, request_id, unix),
         Shape::Matrix => matrix_body(refusal),
+        Shape::Oauth => oauth_body(refusal),
     };
     let mut answer = Answer::json(refusal.status(), body.to_string());
     answer.headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
@@ -136,6 +145,29 @@ fn matrix_body(refusal: &Refusal) -> Value {
     let mut body = json!({"errcode": errcode, "error": refusal.message()});
     if let (Some(seconds), Some(object)) = (refusal.retry_after_seconds(), body.as_object_mut()) {
         object.insert("retry_after_ms".into(), (seconds * 1000).into());
+    }
+    body
+}
+
+/// Where a refusal is not the endpoint's own, the registered error that says most of it.
+fn oauth_body(refusal: &Refusal) -> Value {
+    let error = match refusal.oauth_error() {
+        Some(error) => error.as_str(),
+        None => match refusal.code() {
+            Code::InvalidToken if refusal.challenge_kind() == Some(Challenge::Basic) => "invalid_client",
+            Code::InvalidToken => "invalid_token",
+            Code::Forbidden | Code::InvalidScope | Code::AccountSuspended | Code::UserSuspended => "access_denied",
+            Code::RateLimitExceeded | Code::ServiceUnavailable | Code::UpstreamTimeout => "temporarily_unavailable",
+            Code::InternalError | Code::NotImplemented | Code::UpstreamError => "server_error",
+            _ => "invalid_request",
+        },
+    };
+    // The characters that RFC 6749 section 5.2 allows.
+    let plain = |c: char| if matches!(c, ' ' | '!' | '#'..='[' | ']'..='~') { c } else { '\'' };
+    let description: String = refusal.message().chars().map(plain).collect();
+    let mut body = json!({"error": error, "error_description": description});
+    if let Some(object) = body.as_object_mut() {
+        object.extend(refusal.fields().iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     }
     body
 }

@@ -10,14 +10,17 @@
 //! | `folder` | the data folder: whose it is, and which edge serves from it |
 //! | `measured` | counting around a back end |
 //! | `contract` | the tests that every back end has to pass |
-//! | `oauth` | what the OAuth server remembers: questions, devices, grants |
+//! | `refusal` | what a caller is told when the store fails |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
 //! | `redis` | the back end on Redis, and its handle for those who run scripts of their own |
+//! | `revocations` | what has been taken back |
+//! | `blocking` | asking it from code that does not wait |
 //! | `seal` | how secrets lie in a store |
 
 pub mod archive;
 pub mod backend;
+mod blocking;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
@@ -27,6 +30,8 @@ mod measured;
 pub mod oauth;
 mod open;
 pub mod redis;
+mod refusal;
+pub mod revocations;
 pub mod seal;
 mod topics;
 pub mod transfer;
@@ -35,4 +40,5 @@ pub use backend::{
     Applied, Backend, Batch, Claimed, Condition, Durability, Entry, Lease, Operation, Partition, Read, Record,
     StoreError, Version,
 };
+pub use blocking::blocking;
 pub use open::{Opened, open};

@@ -166,3 +166,72 @@ fn is_quiet(stream: &mut Stream) -> bool {
     // Out of tokio's budget a read would say "not yet" of a connection that is closed.
     tokio::task::unconstrained(stream.read(&mut byte)).now_or_never().is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use pingora::protocols::l4::stream::Stream as TcpIo;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(50);
+
+    /// Our end of a connection, and the upstream's.
+    async fn connection(listener: &TcpListener) -> (Stream, TcpStream) {
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        (Box::new(TcpIo::from(ours)), theirs)
+    }
+
+    fn after(seconds: u64) -> Tick {
+        Tick::default().plus(Duration::from_secs(seconds))
+    }
+
+    #[tokio::test]
+    async fn the_last_one_used_is_used_next_and_old_ones_are_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let idle = Idle::new(2, TIMEOUT);
+        let mut theirs = Vec::new();
+        let mut ids = Vec::new();
+        for second in 0..3 {
+            let (ours, upstream) = connection(&listener).await;
+            theirs.push(upstream);
+            ids.push(ours.id());
+            idle.put(ours, after(second));
+        }
+        assert_eq!(idle.len(), 2, "there is room for two");
+        assert_eq!(idle.take(after(3)).map(|stream| stream.id()), Some(ids[1]));
+        idle.tidy(after(49));
+        assert_eq!(idle.len(), 1);
+        idle.tidy(after(50));
+        assert!(idle.is_empty());
+        let (ours, _upstream) = connection(&listener).await;
+        idle.put(ours, after(60));
+        assert!(idle.take(after(110)).is_none(), "as old as its time-out");
+    }
+
+    #[tokio::test]
+    async fn what_the_upstream_has_closed_or_spoken_on_is_not_used() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let idle = Idle::new(9, TIMEOUT);
+        let (good, _good_end) = connection(&listener).await;
+        let good_id = good.id();
+        let (mut closed, closed_end) = connection(&listener).await;
+        let (mut odd, mut odd_end) = connection(&listener).await;
+        drop(closed_end);
+        odd_end.write_all(b"HTTP/1.1 408").await.unwrap();
+        for stream in [&mut closed, &mut odd] {
+            // Until it has come: what the kernel has not told of yet, nobody can see.
+            while is_quiet(stream) {
+                tokio::task::yield_now().await;
+            }
+        }
+        let now = after(1);
+        idle.put(good, now);
+        idle.kept.lock().push(Kept { stream: odd, since: now });
+        idle.kept.lock().push(Kept { stream: closed, since: now });
+        assert_eq!(idle.take(now).map(|stream| stream.id()), Some(good_id));
+        assert!(idle.is_empty());
+    }
+}

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::json;
 
 use super::backend::Backend;
 use super::client::{Answer, Call, CallError, nonsense};
@@ -86,6 +87,13 @@ struct WhoamiBody {
 }
 
 #[derive(Deserialize)]
+struct LoginBody {
+    user_id: String,
+    access_token: String,
+    device_id: String,
+}
+
+#[derive(Deserialize)]
 struct MatrixError {
     errcode: String,
     #[serde(default)]
@@ -132,6 +140,45 @@ impl Homeserver {
             }
             _ => Err(WhoamiError::Unavailable(self.unexpected(&answer))),
         }
+    }
+
+    /// `POST /_matrix/client/v3/login` with `m.login.password`: whose name and password are these? `None`: nobody's. The
+    /// session that the homeserver opens is closed at once; nothing is left of it but the answer.
+    pub async fn sign_in(&self, name: &str, password: &str) -> Result<Option<Whoami>, Refusal> {
+        let login = json!({
+            "type": "m.login.password", "identifier": {"type": "m.id.user", "user": name}, "password": password,
+            "initial_device_display_name": "Mini-app permissions",
+        });
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let path = "/_matrix/client/v3/login";
+        let call =
+            Call { method: Method::POST, headers, body: login.to_string().into(), ..Call::get(Class::Other, path) };
+        let answer = self.timed(HomeserverCall::Login, call).await?;
+        match answer.status {
+            StatusCode::OK => {}
+            // Wrong, deactivated, or no name that could be anybody's.
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+                if serde_json::from_slice::<MatrixError>(&answer.body).is_ok() =>
+            {
+                return Ok(None);
+            }
+            _ => return Err(self.unexpected(&answer)),
+        }
+        let session: LoginBody = self.parse(&answer)?;
+        let user = UserId::parse(&session.user_id).map_err(|error| nonsense(self.backend.name(), error))?;
+        self.sign_out(&session.access_token).await?;
+        Ok(Some(Whoami { user, device_id: Some(session.device_id), is_guest: false }))
+    }
+
+    async fn sign_out(&self, token: &str) -> Result<(), Refusal> {
+        let headers =
+            bearer(token).ok_or_else(|| nonsense(self.backend.name(), "an access token that cannot be one"))?;
+        let path = "/_matrix/client/v3/logout";
+        let call = Call { method: Method::POST, headers, ..Call::get(Class::Other, path) };
+        let answer = self.timed(HomeserverCall::Logout, call).await?;
+        // A session that is gone already is as good.
+        let gone = matches!(answer.status, StatusCode::OK | StatusCode::UNAUTHORIZED);
+        if gone { Ok(()) } else { Err(self.unexpected(&answer)) }
     }
 
     /// Whether both users are joined to `room`. The application service's own user must be in it, else

@@ -104,6 +104,7 @@ fn every_key_is_explained_and_everything_explained_is_a_key() {
         .with("c/upstreams/homeserver-admin-token", "secret")
         .with("c/registration.yaml", include_str!("../../../tests/fixtures/brief/registration.yaml"))
         .with("c/old-hs-token", "old")
+        .with("c/mas-secret", "secret")
         .with("c/redis-password", "secret")
         .with("c/sentinel-password", "secret")
         .with("c/ca.pem", PEM)

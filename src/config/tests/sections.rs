@@ -271,6 +271,38 @@ fn a_row_may_tighten_the_limit_of_built_in_rows() {
     assert_eq!(config.endpoints[0].rate_limit.as_deref(), Some("payment_operations"));
 }
 
+#[test]
+fn the_oauth_server_is_told_whom_to_believe() {
+    let service = "introspection_url: 'https://auth.example/introspect', client_id: edge, client_secret_file: token";
+    let read = with(&format!(
+        "oauth: {{ sign_in: homeserver, matrix_auth_service: {{ {service}, host_clients: [chat] }} }}\n"
+    ))
+    .unwrap();
+    assert_eq!(read.oauth.sign_in, SignIn::Homeserver);
+    assert_eq!(read.oauth.matrix_auth_service.unwrap().host_clients, ["chat"]);
+    assert_eq!(with("").unwrap().oauth.code_ttl, Duration::from_secs(60));
+    for (text, told) in [
+        ("code_ttl: 2m", "oauth.code_ttl: "),
+        ("sign_in: always", "oauth.sign_in: "),
+        ("consent_url: 'https://chat.example/consent'", "oauth.consent_url: "),
+        ("consent_url: 'http://chat.example/{session}'", "oauth.consent_url: "),
+        (&format!("matrix_auth_service: {{ {service} }}"), "oauth.matrix_auth_service.host_clients: missing"),
+        (
+            &format!("matrix_auth_service: {{ {service}, host_clients: [] }}"),
+            "oauth.matrix_auth_service.host_clients: ",
+        ),
+        (
+            "matrix_auth_service: { introspection_url: 'https://a.example/', client_id: e, host_clients: [c] }",
+            "no client secret",
+        ),
+        ("resource_servers: [{ id: ma_shop, secret_hashes: ['00'] }]", "oauth.resource_servers[0].id: "),
+        ("resource_servers: [{ id: wallet, secret_hashes: [secret] }]", "oauth.resource_servers[0].secret_hashes[0]: "),
+    ] {
+        let text = problems(&format!("oauth: {{ {text} }}\n"));
+        assert!(text.contains(told), "{text}\n lacks\n{told}");
+    }
+}
+
 fn store(text: &str) -> Result<Config, Problems> {
     let files = files().with("c/redis-password", "secret\n").with("c/ca.pem", PEM);
     with_files(&format!("{BASE}{LISTEN}store: {{ kind: redis, {text} }}\n"), &files)
@@ -340,10 +372,6 @@ fn faults_of_a_redis() {
         (
             "nodes: ['redis://a'], username: edge",
             "store: username without a password, expected password_file: <path>".to_owned(),
-        ),
-        (
-            "nodes: ['redis://a'], path: x",
-            "store.path: unknown key, expected one of: kind, mode, nodes, tls".to_owned(),
         ),
     ] {
         let problems = store(text).expect_err(text).to_string();

@@ -25,11 +25,6 @@ impl ClientId {
     pub fn of(app: MiniAppId) -> ClientId {
         ClientId { app, backend: false }
     }
-
-    /// The mini-app that a name with the back end's ending would belong to.
-    pub fn backend_of(name: &str) -> Option<MiniAppId> {
-        name.strip_suffix(BACKEND).and_then(|front| MiniAppId::parse(front).ok())
-    }
 }
 
 impl fmt::Display for ClientId {

@@ -1,6 +1,7 @@
 //! What a user is asked: one authorization request (RFC 6749 section 4.1.1), waiting for an answer.
 
 use serde::{Deserialize, Serialize};
+use url::form_urlencoded::Serializer;
 
 use super::{Challenge, ClientId, Code, Grant, Via};
 use crate::model::{ScopeSet, UserId};
@@ -33,6 +34,12 @@ impl Consent {
         }
     }
 
+    /// The address that takes the user's browser back to the client, with `answer` (`code`, or `error`), the client's
+    /// `state`, and who we are (RFC 6749 section 4.1.2, RFC 9207).
+    pub fn address(&self, issuer: &str, answer: &[(&str, &str)]) -> String {
+        address(&self.redirect, self.state.as_deref(), issuer, answer)
+    }
+
     /// The user's yes, to these scopes and no more than were asked for: the grant, with a code that is still to be
     /// redeemed. `None` as long as nobody has proven who they are.
     pub fn approved(self, scopes: ScopeSet, code: super::Digest, now: u64) -> Option<Grant> {
@@ -49,5 +56,31 @@ impl Consent {
             family: None,
             ends_at: None,
         })
+    }
+}
+
+/// As [`Consent::address`], for a request of which no more is known than where its answer goes. The redirect URI stays
+/// byte for byte what it was.
+pub fn address(redirect: &str, state: Option<&str>, issuer: &str, answer: &[(&str, &str)]) -> String {
+    let mut query = Serializer::new(String::new());
+    query.extend_pairs(answer);
+    query.extend_pairs(state.map(|state| ("state", state)));
+    query.append_pair("iss", issuer);
+    format!("{redirect}{}{}", if redirect.contains('?') { '&' } else { '?' }, query.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_go_where_they_were_asked_for_and_nowhere_else() {
+        let at = |redirect: &str| address(redirect, Some("a b&c=d"), "https://edge.example", &[("code", "x+y")]);
+        assert_eq!(
+            at("https://s.example/cb"),
+            "https://s.example/cb?code=x%2By&state=a+b%26c%3Dd&iss=https%3A%2F%2Fedge.example"
+        );
+        assert!(at("https://s.example/cb?x=1").starts_with("https://s.example/cb?x=1&code="));
+        assert!(at("com.example.app:/cb").starts_with("com.example.app:/cb?code="));
     }
 }

@@ -1,4 +1,4 @@
-//! Confidential clients by HTTP Basic (RFC 7617, RFC 6749 section 2.3.1).
+//! OAuth clients (RFC 6749 section 2.3): by HTTP Basic (RFC 7617), in the form, or by name where there is no secret.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,11 +6,17 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue};
 
+use super::bearer::{self, Credential};
 use super::registry::Registry;
-use crate::config::MiniApp;
-use crate::error::{Challenge, Code, Refusal};
+use super::{Caller, Client};
+use crate::config::{MiniApp, ResourceServer};
+use crate::error::{Challenge, Code, OauthError, Refusal};
+use crate::model::oauth::ClientId;
+use crate::policy::validate::Form;
 use crate::store::seal::sha256;
+use crate::upstream::forward::Identity;
 
 /// Longest credential that is looked at, bytes of base64.
 const MAX_CREDENTIAL: usize = 2048;
@@ -20,19 +26,87 @@ const MAX_CREDENTIAL: usize = 2048;
 /// # Errors
 /// 401 `INVALID_TOKEN` with a Basic challenge, the same whether the client is unknown, public or its secret wrong; 403
 /// `ACCOUNT_SUSPENDED` for a suspended mini-app that has proven who it is.
-pub fn authenticate(registry: &Registry, credential: &str) -> Result<Arc<MiniApp>, Refusal> {
+pub fn authenticate(registry: &Registry, credential: &str) -> Result<Client, Refusal> {
     let (id, secret) = decode(credential).ok_or_else(|| unknown("malformed Basic credential"))?;
-    let hash = sha256(secret.as_bytes());
-    let app = registry.resolve(&id).and_then(|id| registry.get(&id).cloned());
+    proven(registry, &id, &secret)
+}
+
+/// The OAuth client of a request: by HTTP Basic, by `client_id` and `client_secret` in the form, or, for clients that keep
+/// no secret, by `client_id` alone (RFC 6749 section 2.3). `resource_servers` may come as well.
+///
+/// # Errors
+/// As [`authenticate`], and 400 `invalid_request` when the client is not named, or in two ways.
+pub fn of_request(
+    registry: &Registry,
+    resource_servers: &[ResourceServer],
+    headers: &HeaderMap,
+    form: &Form,
+) -> Result<Caller, Refusal> {
+    let (named, in_form) = (form.get("client_id"), form.get("client_secret"));
+    let (id, secret) = match (bearer::credential(headers)?, in_form) {
+        (Credential::Basic(_), Some(_)) => {
+            return Err(invalid("A client authenticates in one way: by HTTP Basic or in the form."));
+        }
+        (Credential::Basic(credential), None) => {
+            let (id, secret) = decode(credential).ok_or_else(|| unknown("malformed Basic credential"))?;
+            if named.is_some_and(|named| named != id) {
+                return Err(invalid("client_id is another than the one that authenticates."));
+            }
+            (id, secret)
+        }
+        (Credential::None, secret) => {
+            let named = named.ok_or_else(|| invalid("client_id is missing."))?.to_owned();
+            match secret {
+                Some(secret) => (named, secret.to_owned()),
+                None => return public(registry, &named).map(|client| Caller::Named(Arc::new(client))),
+            }
+        }
+        (Credential::Bearer(_) | Credential::Other, _) => return Err(unknown("another scheme than Basic")),
+    };
+    if let Some(server) = resource_servers.iter().find(|server| server.id == id) {
+        let known = holds(&server.secret_hashes, &secret);
+        return if known { Ok(Caller::ResourceServer) } else { Err(unknown("a resource server's secret is wrong")) };
+    }
+    proven(registry, &id, &secret).map(|client| Caller::Client(Arc::new(client)))
+}
+
+fn proven(registry: &Registry, id: &str, secret: &str) -> Result<Client, Refusal> {
+    let app = registry.resolve(id).and_then(|id| registry.get(&id).cloned());
     // Compared with something in any case, so that the time does not tell which clients exist.
-    let nothing = [[0u8; 32]];
-    let hashes = app.as_ref().map_or(nothing.as_slice(), |app| app.secret_hashes.as_slice());
-    let matched = hashes.iter().fold(false, |matched, own| matched | verify_slices_are_equal(own, &hash).is_ok());
+    let matched = holds(app.as_ref().map_or(&[[0u8; 32]], |app| app.secret_hashes.as_slice()), secret);
     let app = app.filter(|_| matched).ok_or_else(|| unknown("unknown client or wrong secret"))?;
     if app.suspended {
         return Err(Refusal::new(Code::AccountSuspended, "The mini-app is suspended."));
     }
-    Ok(app)
+    client(id, app)
+}
+
+/// A client that shows no secret, and need not.
+fn public(registry: &Registry, id: &str) -> Result<Client, Refusal> {
+    let app = registry.resolve(id).and_then(|id| registry.get(&id).cloned());
+    // The back end of a hybrid mini-app keeps a secret, its front does not.
+    let keeps_none = |app: &MiniApp| app.client_type.has_public_part() && app.id.as_str() == id;
+    let app = app.filter(|app| keeps_none(app)).ok_or_else(|| unknown("unknown client, or one that has a secret"))?;
+    if app.suspended {
+        return Err(Refusal::new(Code::AccountSuspended, "The mini-app is suspended."));
+    }
+    client(id, app)
+}
+
+fn client(id: &str, app: Arc<MiniApp>) -> Result<Client, Refusal> {
+    let app_id = HeaderValue::from_str(app.id.as_str()).map_err(|error| Refusal::internal(error.to_string()))?;
+    let identity = Identity { app_id: Some(app_id), ..Identity::default() };
+    let id = ClientId { backend: app.id.as_str() != id, app: app.id.clone() };
+    Ok(Client { id, app, identity })
+}
+
+fn holds(hashes: &[[u8; 32]], secret: &str) -> bool {
+    let hash = sha256(secret.as_bytes());
+    hashes.iter().fold(false, |matched, own| matched | verify_slices_are_equal(own, &hash).is_ok())
+}
+
+fn invalid(message: &'static str) -> Refusal {
+    Refusal::oauth(OauthError::InvalidRequest, message)
 }
 
 /// The refusal of a request that needed a client and brought none.
@@ -101,7 +175,7 @@ mod tests {
     }
 
     fn attempt(text: &str) -> Result<String, Code> {
-        authenticate(&registry(), &STANDARD.encode(text)).map(|app| app.id.to_string()).map_err(|r| r.code())
+        authenticate(&registry(), &STANDARD.encode(text)).map(|client| client.app.id.to_string()).map_err(|r| r.code())
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod cache;
 pub mod claims;
 pub mod clients;
 pub mod fault;
+pub mod feed;
 pub mod generation;
 pub mod homeserver;
 pub mod identity;
@@ -34,25 +35,28 @@ mod tests;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
 pub use fault::Fault;
+pub use feed::RevocationFeed;
 pub use generation::Generation;
 pub use homeserver::HomeserverTokens;
 pub use identity::{UserHash, UserHasher};
 pub use registry::Registry;
-pub use revocations::{Revocations, Revoked};
+pub use revocations::Revocations;
 pub use verified::Verified;
 pub use verifier::{Rules, Verifier, VerifierState};
 
 use self::bearer::Credential;
 use super::whoami::{MatrixTokens, MatrixUser};
-use crate::config::MiniApp;
+use crate::config::{MiniApp, ResourceServer};
 use crate::error::{Challenge, Code, Refusal};
 use crate::metrics::{Credential as CredentialKind, CredentialResult, TokenResult};
+use crate::model::oauth::ClientId;
 use crate::model::rows::Auth;
 use crate::model::token::looks_like_tep;
-use crate::model::{MiniAppId, ScopeSet, UserId};
+use crate::model::{MiniAppId, Operation, ScopeSet, UserId};
+use crate::policy::validate::Form;
 use crate::upstream::forward::Identity;
 
 /// Who is calling, proven.
@@ -69,11 +73,17 @@ pub enum Caller {
     Homeserver,
     /// A mini-app's back end.
     Client(Arc<Client>),
+    /// A mini-app that keeps no secret, by its name alone: anybody could say so.
+    Named(Arc<Client>),
+    /// A server that may look at everybody's tokens.
+    ResourceServer,
 }
 
-/// A mini-app's back end, proven by its secret.
+/// A mini-app as an OAuth client.
 #[derive(Debug)]
 pub struct Client {
+    /// The name that it goes by.
+    pub id: ClientId,
     /// The mini-app.
     pub app: Arc<MiniApp>,
     /// Who upstreams are told is calling.
@@ -88,7 +98,9 @@ impl Caller {
         match self {
             Caller::Tep(token) => Some(&token.claims.user),
             Caller::Matrix(user) => Some(&user.user),
-            Caller::Anonymous | Caller::Homeserver | Caller::Client(_) => None,
+            Caller::Anonymous | Caller::Homeserver | Caller::Client(_) | Caller::Named(_) | Caller::ResourceServer => {
+                None
+            }
         }
     }
 
@@ -96,8 +108,8 @@ impl Caller {
     pub fn app(&self) -> Option<&MiniAppId> {
         match self {
             Caller::Tep(token) => Some(&token.claims.app),
-            Caller::Client(client) => Some(&client.app.id),
-            Caller::Anonymous | Caller::Homeserver | Caller::Matrix(_) => None,
+            Caller::Client(client) | Caller::Named(client) => Some(&client.app.id),
+            Caller::Anonymous | Caller::Homeserver | Caller::Matrix(_) | Caller::ResourceServer => None,
         }
     }
 
@@ -105,7 +117,12 @@ impl Caller {
     pub fn scopes(&self) -> Option<ScopeSet> {
         match self {
             Caller::Tep(token) => Some(token.claims.scopes),
-            Caller::Anonymous | Caller::Homeserver | Caller::Matrix(_) | Caller::Client(_) => None,
+            Caller::Anonymous
+            | Caller::Homeserver
+            | Caller::Matrix(_)
+            | Caller::Client(_)
+            | Caller::Named(_)
+            | Caller::ResourceServer => None,
         }
     }
 
@@ -114,8 +131,8 @@ impl Caller {
         match self {
             Caller::Tep(token) => &token.identity,
             Caller::Matrix(user) => &user.identity,
-            Caller::Client(client) => &client.identity,
-            Caller::Anonymous | Caller::Homeserver => NOBODY,
+            Caller::Client(client) | Caller::Named(client) => &client.identity,
+            Caller::Anonymous | Caller::Homeserver | Caller::ResourceServer => NOBODY,
         }
     }
 
@@ -124,7 +141,9 @@ impl Caller {
         match self {
             Caller::Tep(token) => Some(token.user_hash),
             Caller::Matrix(user) => Some(user.user_hash),
-            Caller::Anonymous | Caller::Homeserver | Caller::Client(_) => None,
+            Caller::Anonymous | Caller::Homeserver | Caller::Client(_) | Caller::Named(_) | Caller::ResourceServer => {
+                None
+            }
         }
     }
 }
@@ -135,12 +154,32 @@ pub struct Authn {
     verifier: Verifier,
     matrix: Option<Arc<MatrixTokens>>,
     homeserver: HomeserverTokens,
+    resource_servers: Vec<ResourceServer>,
 }
 
 impl Authn {
     /// `matrix` is `None` when the config names no homeserver.
     pub fn new(verifier: Verifier, matrix: Option<Arc<MatrixTokens>>, homeserver: HomeserverTokens) -> Authn {
-        Authn { verifier, matrix, homeserver }
+        Authn { verifier, matrix, homeserver, resource_servers: Vec::new() }
+    }
+
+    /// With servers that may look at everybody's tokens.
+    #[must_use]
+    pub fn with_resource_servers(self, resource_servers: Vec<ResourceServer>) -> Authn {
+        Authn { resource_servers, ..self }
+    }
+
+    /// Which OAuth client is calling `operation`, by header or form (RFC 6749 section 2.3).
+    ///
+    /// # Errors
+    /// 401 `invalid_client`; 400 when it says so in two ways, or not at all.
+    pub fn client_of(&self, headers: &HeaderMap, form: &Form, operation: Operation) -> Result<Caller, Refusal> {
+        let resource_servers = match operation {
+            Operation::OauthIntrospect => self.resource_servers.as_slice(),
+            _ => &[],
+        };
+        let checked = clients::of_request(self.verifier.registry(), resource_servers, headers, form);
+        self.counted(CredentialKind::Client, checked)
     }
 
     /// The verifier of TEP tokens.
@@ -168,7 +207,7 @@ impl Authn {
     ) -> Result<Caller, Refusal> {
         match auth {
             // The body's proof is checked when the body has been read; an upstream's own credential is its business.
-            Auth::Public | Auth::InBody | Auth::Upstream => Ok(Caller::Anonymous),
+            Auth::Public | Auth::OauthClient | Auth::InBody | Auth::Upstream => Ok(Caller::Anonymous),
             Auth::Homeserver => {
                 let checked = self.homeserver.check(headers, query).map(|()| Caller::Homeserver);
                 self.counted(CredentialKind::Homeserver, checked)
@@ -237,10 +276,7 @@ impl Authn {
         let checked = clients::authenticate(self.verifier.registry(), credential);
         let result = if checked.is_ok() { CredentialResult::Valid } else { CredentialResult::Refused };
         self.verifier.metrics().credentials.inc(CredentialKind::Client, result);
-        let app = checked?;
-        let app_id = HeaderValue::from_str(app.id.as_str()).map_err(|error| Refusal::internal(error.to_string()))?;
-        let identity = Identity { app_id: Some(app_id), ..Identity::default() };
-        Ok(Caller::Client(Arc::new(Client { app, identity })))
+        checked.map(|client| Caller::Client(Arc::new(client)))
     }
 }
 

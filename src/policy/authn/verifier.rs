@@ -63,7 +63,7 @@ pub struct Rules {
 }
 
 /// Verifies tokens under one config revision.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Verifier {
     state: VerifierState,
     rules: Rules,
@@ -85,6 +85,11 @@ impl Verifier {
     /// The trusted issuers of this revision.
     pub fn issuers(&self) -> &Issuers {
         &self.rules.issuers
+    }
+
+    /// What has been revoked.
+    pub fn revocations(&self) -> &Revocations {
+        &self.state.revocations
     }
 
     /// Where results are counted.
@@ -228,6 +233,8 @@ impl Verifier {
             privileged: false,
             issuer: issuer.to_owned(),
             kid: kid.to_owned(),
+            // A trusted issuer that wrote it could put its tokens out of our reach.
+            revocation: read.revocation.filter(|_| issuer == self.rules.issuer),
             issued_at: read.issued_at,
             expires_at: read.expires_at,
         })

@@ -213,6 +213,11 @@ impl Keyring {
         self.ring.load().jwks.clone()
     }
 
+    /// Seals other secrets of the store under the same master key.
+    pub fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
     /// A salt for user names in logs that stays the same as long as the master key does.
     pub fn log_salt(&self) -> Zeroizing<[u8; 32]> {
         self.sealer.derive("user names in logs")

@@ -4,10 +4,52 @@
 
 use std::borrow::Cow;
 
+use super::refuse_findings;
+use crate::error::Refusal;
 use crate::policy::schema::Finding;
 
+/// Largest form, bytes: a Matrix access token and a context fit in many times over.
+pub(super) const CAP: usize = 64 << 10;
 /// Most parameters of one form.
 const MOST_PARAMETERS: usize = 100;
+
+/// The parameters of a form or of a query string. One without a value counts as left out (RFC 6749 section 3.1).
+#[derive(Clone, Default)]
+pub struct Form(Vec<(String, String)>);
+
+impl std::fmt::Debug for Form {
+    /// The names only: values are secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Form {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// 400 `VALIDATION_FAILED` when it is malformed or a parameter stands twice.
+    pub fn parse(form: &[u8]) -> Result<Form, Refusal> {
+        check(form).map_err(|finding| malformed(&finding))?;
+        let filled = url::form_urlencoded::parse(form).filter(|(_, value)| !value.is_empty());
+        Ok(Form(filled.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()))
+    }
+
+    /// A parameter's value.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// The refusal of a malformed form.
+pub(super) fn malformed(finding: &Finding) -> Refusal {
+    let name = finding.pointer.trim_start_matches('/');
+    let message = match name {
+        "" => format!("The form is not well formed: it {}.", finding.message),
+        name => format!("The form is not well formed: {name} {}.", finding.message),
+    };
+    refuse_findings(message, std::slice::from_ref(finding))
+}
 
 /// Checks a form's structure: percent-encoding, UTF-8, names, number of parameters.
 pub(super) fn check(form: &[u8]) -> Result<(), Finding> {

@@ -23,6 +23,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TY
 use http::{HeaderMap, HeaderValue, Method, Version};
 use serde_json::json;
 
+pub use self::form::Form;
 use self::media::MediaType;
 use crate::config::types::{Sanitization, Validation};
 use crate::error::{Code, Refusal};
@@ -193,7 +194,7 @@ impl Validator {
             (Some(value), None) => self.kind(rule, schema, value)?,
             (Some(_), Some(_)) => return Err(self.unsupported(rule, "The request has several Content-Type headers.")),
         };
-        Self::plan(kind, self.cap, length)
+        Self::plan(kind, if rule == rows::Body::Form { self.cap.min(form::CAP) } else { self.cap }, length)
     }
 
     fn plan(kind: Kind, cap: usize, length: Length) -> Result<BodyPlan, Refusal> {
@@ -277,7 +278,7 @@ impl Validator {
             Kind::Untyped { row, .. } => Err(self.unsupported(row, "The request has a body but no Content-Type.")),
             Kind::Form => match form::check(&body) {
                 Ok(()) => Ok(body),
-                Err(finding) => Err(refuse_findings("The form is not well formed.", &[finding])),
+                Err(finding) => Err(form::malformed(&finding)),
             },
             Kind::Schema(id) if body.is_empty() => self.empty(Some(id)).map(|()| body),
             Kind::AnyJson if body.is_empty() => Ok(body),
@@ -342,7 +343,7 @@ fn refuse_head(message: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(Code::ValidationFailed, message)
 }
 
-fn refuse_findings(message: &'static str, findings: &[Finding]) -> Refusal {
+fn refuse_findings(message: impl Into<Cow<'static, str>>, findings: &[Finding]) -> Refusal {
     let errors: Vec<serde_json::Value> = findings.iter().map(Finding::to_json).collect();
     Refusal::new(Code::ValidationFailed, message).details(json!({ "errors": errors }))
 }

@@ -157,3 +157,45 @@ async fn any_room_at_all() {
     let answer = homeserver.share_any_room(&user("forbidden"), &user("bob")).await;
     assert!(matches!(answer, Err(RoomError::Unavailable(_))));
 }
+
+#[tokio::test]
+async fn a_sign_in_leaves_no_session_behind() {
+    let open = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (opened, closed) = (open.clone(), open.clone());
+    let login = move |body: axum::body::Bytes| async move {
+        let said: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (said["type"].as_str(), said["identifier"]["type"].as_str()),
+            (Some("m.login.password"), Some("m.id.user"))
+        );
+        match (said["identifier"]["user"].as_str().unwrap(), said["password"].as_str().unwrap()) {
+            ("alice", "pass") => {
+                opened.lock().unwrap().push("syt_1".to_owned());
+                (StatusCode::OK, json!({"user_id": "@alice:tween.example", "access_token": "syt_1", "device_id": "D"}))
+            }
+            ("busy", _) => {
+                (StatusCode::TOO_MANY_REQUESTS, json!({"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 2001}))
+            }
+            _ => (StatusCode::FORBIDDEN, json!({"errcode": "M_FORBIDDEN", "error": "…"})),
+        }
+    };
+    let login = move |body| async move {
+        let (status, body) = login(body).await;
+        (status, body.to_string())
+    };
+    let logout = move |request: Request| async move {
+        let token = request.headers()[header::AUTHORIZATION].to_str().unwrap().trim_start_matches("Bearer ").to_owned();
+        closed.lock().unwrap().retain(|open| *open != token);
+        "{}"
+    };
+    let router = Router::new()
+        .route("/_matrix/client/v3/login", axum::routing::post(login))
+        .route("/_matrix/client/v3/logout", axum::routing::post(logout));
+    let homeserver = homeserver(router, None).await;
+    let alice = homeserver.sign_in("alice", "pass").await.unwrap().unwrap();
+    assert_eq!(alice.user.as_str(), "@alice:tween.example");
+    assert!(open.lock().unwrap().is_empty());
+    assert!(homeserver.sign_in("alice", "wrong").await.unwrap().is_none());
+    let busy = homeserver.sign_in("busy", "pass").await.unwrap_err();
+    assert_eq!((busy.code(), busy.retry_after_seconds()), (Code::ServiceUnavailable, Some(3)));
+}

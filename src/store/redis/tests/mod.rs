@@ -18,6 +18,7 @@ pub(super) fn config(mode: RedisMode, urls: &[String]) -> RedisStore {
     RedisStore {
         nodes: urls.iter().map(node).collect(),
         mode,
+        path: "unused".into(),
         username: None,
         password: None,
         sentinel_username: None,

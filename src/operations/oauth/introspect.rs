@@ -1,0 +1,85 @@
+//! `POST /oauth2/introspect`: is this token good, and for what? (RFC 7662 section 2; protocol section 3)
+//!
+//! A client learns of its own tokens, a resource server of the config of everybody's. Of any other token all that is said
+//! is that it is not active.
+
+use serde_json::{Value, json};
+
+use crate::error::{Challenge, Code, Refusal};
+use crate::model::MiniAppId;
+use crate::operations::{Call, Local, Services};
+use crate::policy::Permit;
+use crate::policy::authn::{Caller, Fault};
+use crate::store::oauth::{Credential, Grants, Kind};
+
+use super::{form_of, is_withdrawn, required};
+
+/// What is to be known of the token.
+pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
+    let may_see = match call.caller {
+        Caller::ResourceServer => None,
+        Caller::Client(client) => Some(&client.app.id),
+        _ => {
+            let message = "Introspection is for clients that authenticate.";
+            return Err(Refusal::new(Code::InvalidToken, message).challenge(Challenge::Basic));
+        }
+    };
+    let form = form_of(permit)?;
+    let token = required(&form, "token")?;
+    let found = match Credential::parse(Kind::Refresh, token) {
+        Some(refresh) => of_refresh(services, &refresh, may_see).await?,
+        None => of_access(services, token, may_see).await?,
+    };
+    Ok(Local::secret(found.unwrap_or_else(|| json!({"active": false})).to_string()))
+}
+
+async fn of_access(services: &Services, token: &str, may_see: Option<&MiniAppId>) -> Result<Option<Value>, Refusal> {
+    let verified = match services.verifier.examine(token, services.clock.unix_secs()).await {
+        Ok(verified) => verified,
+        Err(fault @ Fault::NoKeys(_)) => return Err(fault.into()),
+        Err(_) => return Ok(None),
+    };
+    let claims = &verified.claims;
+    if may_see.is_some_and(|app| *app != claims.app) {
+        return Ok(None);
+    }
+    Ok(Some(json!({
+        "active": true,
+        "token_type": "Bearer",
+        "scope": claims.scopes.to_string(),
+        "client_id": claims.app.as_str(),
+        "app_id": claims.app.as_str(),
+        "username": claims.user.as_str(),
+        "sub": claims.user.as_str(),
+        "aud": claims.app.as_str(),
+        "iss": claims.issuer,
+        "iat": claims.issued_at,
+        "exp": claims.expires_at,
+        "jti": claims.jti,
+        "grant_id": claims.grant_id,
+    })))
+}
+
+async fn of_refresh(
+    services: &Services,
+    token: &Credential,
+    may_see: Option<&MiniAppId>,
+) -> Result<Option<Value>, Refusal> {
+    let Some(held) = Grants::new(services.store.clone()).get(token.grant()).await? else { return Ok(None) };
+    let grant = &held.value;
+    let in_force = grant.family.as_ref().is_some_and(|family| family.current == token.hash());
+    if !in_force || may_see.is_some_and(|app| *app != grant.client.app) || is_withdrawn(services, token.grant(), grant)
+    {
+        return Ok(None);
+    }
+    Ok(Some(json!({
+        "active": true,
+        "scope": grant.scopes.to_string(),
+        "client_id": grant.client.to_string(),
+        "app_id": grant.client.app.as_str(),
+        "username": grant.user.as_str(),
+        "sub": grant.user.as_str(),
+        "iss": services.config.issuer(),
+        "grant_id": token.grant().to_string(),
+    })))
+}

@@ -1,0 +1,101 @@
+//! The OAuth 2.0 server (protocol section 3), a file per endpoint.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `metadata` | where everything is (RFC 8414) |
+//! | `authorize` | a client that wants a user asked |
+//! | `device` | a device that wants a user asked (RFC 8628) |
+//! | `token` | codes, refresh tokens, device codes and Matrix sessions become tokens |
+//! | `revoke`, `introspect` | a token given back (RFC 7009), a token looked at (RFC 7662) |
+
+pub mod authorize;
+pub mod device;
+pub mod introspect;
+pub mod metadata;
+pub mod revoke;
+pub mod token;
+
+use super::{Call, Services};
+use crate::config::MiniApp;
+use crate::error::{OauthError, Refusal};
+use crate::model::oauth::{Grant, GrantId};
+use crate::model::token::TepClaims;
+use crate::model::{Scope, ScopeSet};
+use crate::policy::authn::{Caller, Client, Revoked};
+use crate::policy::{Form, Permit};
+use crate::store::oauth::Grants;
+
+/// Longest list of scopes, bytes.
+const MAX_SCOPE: usize = 2048;
+
+/// The form that came with a call.
+fn form_of(permit: &Permit) -> Result<Form, Refusal> {
+    Form::parse(permit.body().map_or(&[], |body| body))
+}
+
+/// The client that is calling; whether it had to authenticate has been seen to.
+fn client_of<'a>(call: &'a Call<'_>) -> Result<&'a Client, Refusal> {
+    match call.caller {
+        Caller::Client(client) | Caller::Named(client) => Ok(client),
+        _ => Err(Refusal::internal("an OAuth endpoint was called by no client")),
+    }
+}
+
+fn invalid_request(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::oauth(OauthError::InvalidRequest, message)
+}
+
+/// A parameter that has to be there.
+fn required<'f>(form: &'f Form, name: &str) -> Result<&'f str, Refusal> {
+    form.get(name).ok_or_else(|| invalid_request(format!("{name} is missing.")))
+}
+
+/// Reads a list of scopes: each has to be one of ours, and the mini-app's (protocol section 3).
+fn scopes_of(list: &str, app: &MiniApp) -> Result<ScopeSet, Refusal> {
+    let refused = |message: String| Refusal::oauth(OauthError::InvalidScope, message);
+    if list.len() > MAX_SCOPE {
+        return Err(refused("The list of scopes is too long.".to_owned()));
+    }
+    let mut scopes = ScopeSet::EMPTY;
+    for name in list.split(' ').filter(|name| !name.is_empty()) {
+        let shown: String = name.chars().take(64).collect();
+        let scope = Scope::parse(name).ok_or_else(|| refused(format!("There is no scope {shown}.")))?;
+        if !app.allowed_scopes().contains(scope) {
+            return Err(refused(format!("The mini-app has not registered the scope {scope}.")));
+        }
+        scopes = scopes.union(ScopeSet::of(&[scope]));
+    }
+    if scopes.is_empty() { Err(refused("scope is missing.".to_owned())) } else { Ok(scopes) }
+}
+
+/// Milliseconds since the Unix epoch.
+fn now(services: &Services) -> u64 {
+    u64::try_from(services.clock.unix().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Ends a grant for good: its code, its refresh tokens and its access tokens.
+async fn end(services: &Services, id: GrantId) -> Result<Option<Grant>, Refusal> {
+    // First what is already out, then what could yet be fetched: a failure in between leaves nothing in force that a
+    // second try would not reach.
+    services.verifier.revocations().revoke(Revoked::Grant(id.to_string()), services.clock.unix_secs());
+    Ok(Grants::new(services.store.clone()).end(id).await?)
+}
+
+/// Whether a grant has been withdrawn, with or without its record being gone: by user, mini-app or both.
+fn is_withdrawn(services: &Services, id: GrantId, grant: &Grant) -> bool {
+    services.verifier.revocations().voids(&TepClaims {
+        user: grant.user.clone(),
+        app: grant.client.app.clone(),
+        scopes: grant.scopes,
+        session_id: None,
+        wallet_id: None,
+        jti: None,
+        grant_id: Some(id.to_string()),
+        room: None,
+        privileged: false,
+        issuer: services.config.issuer().to_owned(),
+        kid: String::new(),
+        issued_at: grant.granted_at / 1000,
+        expires_at: u64::MAX,
+    })
+}

@@ -1,0 +1,45 @@
+//! `POST /oauth2/revoke`: a client gives a token back (RFC 7009 section 2; protocol section 3).
+//!
+//! A refresh token takes its whole grant along, access tokens included. What is not a token of this client's is answered
+//! as if it had been one: the client wants it to be worth nothing, and to this client it is (RFC 7009 section 2.2).
+
+use crate::error::Refusal;
+use crate::operations::{Call, Local, Services};
+use crate::policy::Permit;
+use crate::policy::authn::{Fault, Revoked};
+use crate::store::oauth::{Credential, Grants, Kind};
+
+use super::{client_of, end, form_of, required};
+
+/// Makes the token worth nothing.
+pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
+    let (client, form) = (client_of(call)?, form_of(permit)?);
+    let token = required(&form, "token")?;
+    if let Some(refresh) = Credential::parse(Kind::Refresh, token) {
+        let grants = Grants::new(services.store.clone());
+        if let Some(held) = grants.get(refresh.grant()).await?
+            && held.value.client == client.id
+        {
+            // Knowing the grant's id, which every access token tells, is not enough.
+            let family = held.value.family.as_ref();
+            let in_force = family.is_some_and(|family| family.current == refresh.hash());
+            if in_force || grants.was_spent(&refresh).await? {
+                end(services, refresh.grant()).await?;
+            }
+        }
+    } else {
+        match services.verifier.examine(token, services.clock.unix_secs()).await {
+            Ok(verified) if verified.claims.app == client.app.id => {
+                if let Some(jti) = &verified.claims.jti {
+                    let (jti, expires_at) = (jti.clone(), verified.claims.expires_at);
+                    let revoked = Revoked::Token { jti, expires_at };
+                    services.verifier.revocations().revoke(revoked, services.clock.unix_secs());
+                }
+            }
+            // Nobody knows whether it is one: not the moment to say that it is worth nothing (RFC 7009 section 2.2.1).
+            Err(fault @ Fault::NoKeys(_)) => return Err(fault.into()),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(Local::secret("{}"))
+}

@@ -1,0 +1,54 @@
+//! `grant_type=authorization_code` (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
+
+use super::{invalid_grant, issue, life};
+use crate::error::Refusal;
+use crate::model::oauth::grant::{Redeemed, Redeemer};
+use crate::model::oauth::{Digest, Verifier};
+use crate::operations::Services;
+use crate::operations::oauth::{end, invalid_request, is_withdrawn, now, required};
+use crate::policy::Form;
+use crate::policy::authn::Client;
+use crate::store::oauth::{Credential, Grants, Kind};
+use crate::store::seal::sha256;
+
+const REFUSED: &str =
+    "The code is not valid: expired, redeemed before, another client's, or sent to another redirect_uri.";
+
+/// Redeems a code, once.
+pub async fn redeem(services: &Services, client: &Client, form: &Form, arrived_at: u64) -> Result<String, Refusal> {
+    let (code, redirect) = (required(form, "code")?, required(form, "redirect_uri")?);
+    let verifier = Verifier::parse(required(form, "code_verifier")?)
+        .ok_or_else(|| invalid_request("code_verifier is not 43 to 128 unreserved characters."))?;
+    let code = Credential::parse(Kind::Code, code).ok_or_else(|| invalid_grant(REFUSED, "malformed"))?;
+    let (id, grants) = (code.grant(), Grants::new(services.store.clone()));
+    let Some(held) = grants.get(id).await? else { return Err(invalid_grant(REFUSED, "no such grant")) };
+    if is_withdrawn(services, id, &held.value) {
+        return Err(invalid_grant(REFUSED, "withdrawn"));
+    }
+    let refresh = Credential::another(Kind::Refresh, id)?;
+    let by = Redeemer {
+        client: &client.id,
+        redirect,
+        verifier: Digest(sha256(verifier.as_bytes())),
+        code: code.hash(),
+        arrived_at,
+    };
+    let now = now(services);
+    match held.value.clone().redeemed(&by, refresh.hash(), now) {
+        Redeemed::Done(grant) => {
+            let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, now)?;
+            if grants.change(id, &held, &grant, life(services, &grant, now)).await? {
+                Ok(answer)
+            } else {
+                Err(invalid_grant(REFUSED, "redeemed by another request at the same moment"))
+            }
+        }
+        Redeemed::Raced => Err(invalid_grant(REFUSED, "redeemed by another request at the same moment")),
+        Redeemed::Refused(why) => Err(invalid_grant(REFUSED, why)),
+        Redeemed::Reused => {
+            log::warn!("grant {id} of {}: its code was used twice, so it ends", client.id);
+            end(services, id).await?;
+            Err(invalid_grant(REFUSED, "used before: the grant has ended"))
+        }
+    }
+}

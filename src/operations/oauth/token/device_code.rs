@@ -1,0 +1,65 @@
+//! `grant_type=urn:ietf:params:oauth:grant-type:device_code` (RFC 8628 section 3.4).
+
+use super::{invalid_grant, issue, life};
+use crate::error::{OauthError, Refusal};
+use crate::model::oauth::Poll;
+use crate::operations::Services;
+use crate::operations::oauth::{now, required};
+use crate::policy::Form;
+use crate::policy::authn::Client;
+use crate::store::oauth::{Credential, Devices, Grants, Kind};
+
+const REFUSED: &str = "The device code is not valid: redeemed before, or another client's.";
+
+/// Tells a device how far its user is.
+pub async fn poll(services: &Services, client: &Client, form: &Form) -> Result<String, Refusal> {
+    let code = Credential::parse(Kind::Device, required(form, "device_code")?)
+        .ok_or_else(|| invalid_grant(REFUSED, "malformed"))?;
+    let (id, grants) = (code.grant(), Grants::new(services.store.clone()));
+    let devices = Devices::new(services.store.clone());
+    let Some(held) = devices.get(id).await? else {
+        return Err(match grants.get(id).await? {
+            Some(_) => invalid_grant(REFUSED, "redeemed before"),
+            None => expired(),
+        });
+    };
+    if held.value.hash != code.hash() || held.value.client != client.id {
+        return Err(invalid_grant(REFUSED, "another device's or client's"));
+    }
+    let now = now(services);
+    match held.value.clone().polled(now) {
+        Poll::Pending(device) => {
+            // Two questions at once: the second one did not wait.
+            let waited = devices.change(id, &held, &device, now).await?;
+            Err(if waited { pending() } else { slow_down() })
+        }
+        Poll::SlowDown(device) => {
+            devices.change(id, &held, &device, now).await?;
+            Err(slow_down())
+        }
+        Poll::Denied => Err(Refusal::oauth(OauthError::AccessDenied, "The user said no.")),
+        Poll::Expired => Err(expired()),
+        Poll::Granted(grant) => {
+            let refresh = Credential::another(Kind::Refresh, id)?;
+            let grant = grant.begun(refresh.hash(), now);
+            let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, now)?;
+            if grants.from_device(id, &held, &grant, life(services, &grant, now)).await? {
+                Ok(answer)
+            } else {
+                Err(invalid_grant(REFUSED, "redeemed by another request at the same moment"))
+            }
+        }
+    }
+}
+
+fn pending() -> Refusal {
+    Refusal::oauth(OauthError::AuthorizationPending, "The user has not answered yet.")
+}
+
+fn slow_down() -> Refusal {
+    Refusal::oauth(OauthError::SlowDown, "Wait 5 seconds longer between two questions from now on.")
+}
+
+fn expired() -> Refusal {
+    Refusal::oauth(OauthError::ExpiredToken, "The device code has expired. Begin again.")
+}

@@ -1,0 +1,87 @@
+//! `grant_type=refresh_token` (RFC 6749 section 6, RFC 9700 section 4.14; protocol section 11, "Refresh token used twice").
+
+use bytes::Bytes;
+
+use super::{invalid_grant, issue, life};
+use crate::error::{OauthError, Refusal};
+use crate::model::ScopeSet;
+use crate::model::oauth::{Digest, Grant, GrantId, Presented};
+use crate::operations::Services;
+use crate::operations::oauth::{end, is_withdrawn, now, required, scopes_of};
+use crate::policy::Form;
+use crate::policy::authn::Client;
+use crate::store::oauth::{Credential, Grants, Kind};
+
+const REFUSED: &str = "The refresh token is not valid: expired, revoked, used before, or another client's.";
+/// What a kept answer is sealed as.
+const ANSWER: &str = "token answer";
+
+/// Puts another refresh token in the place of the one that was shown.
+pub async fn rotate(services: &Services, client: &Client, form: &Form) -> Result<String, Refusal> {
+    let shown = Credential::parse(Kind::Refresh, required(form, "refresh_token")?)
+        .ok_or_else(|| invalid_grant(REFUSED, "malformed"))?;
+    let (id, grants) = (shown.grant(), Grants::new(services.store.clone()));
+    loop {
+        let Some(held) = grants.get(id).await? else { return Err(invalid_grant(REFUSED, "no such grant")) };
+        let grant = &held.value;
+        if grant.client != client.id {
+            return Err(invalid_grant(REFUSED, "another client's"));
+        }
+        if is_withdrawn(services, id, grant) {
+            return Err(invalid_grant(REFUSED, "withdrawn"));
+        }
+        let now = now(services);
+        let family = grant.family.as_ref().ok_or_else(|| invalid_grant(REFUSED, "no refresh token yet"))?;
+        match family.presented(shown.hash(), now) {
+            Presented::Current => {
+                let scopes = narrowed(form, client, grant)?;
+                let next = Credential::another(Kind::Refresh, id)?;
+                let rotated = grant.clone().rotated(next.hash(), now);
+                let answer = issue::answer(services, &client.app, (id, &rotated), &next, scopes, now)?;
+                let kept = seal(services, id, shown.hash(), &answer)?;
+                let ttl = life(services, &rotated, now);
+                if grants.rotate(id, &held, &rotated, shown.hash(), kept, ttl).await? {
+                    return Ok(answer);
+                }
+                // Somebody was faster: what was in force is now the one before.
+            }
+            Presented::Repeated => {
+                let kept = grants.last_answer(id).await?;
+                let opened = kept.and_then(|kept| open(services, id, shown.hash(), &kept));
+                return opened.ok_or_else(|| invalid_grant(REFUSED, "its answer is no longer kept"));
+            }
+            Presented::Other if grants.was_spent(&shown).await? => {
+                log::warn!("grant {id} of {}: a spent refresh token was used again, so it ends", client.id);
+                end(services, id).await?;
+                return Err(invalid_grant(REFUSED, "spent: the grant has ended"));
+            }
+            Presented::Other => return Err(invalid_grant(REFUSED, "none of this grant's")),
+        }
+    }
+}
+
+/// The scopes that the access token is to have: all of the grant's, or fewer when `scope` says so.
+fn narrowed(form: &Form, client: &Client, grant: &Grant) -> Result<ScopeSet, Refusal> {
+    let Some(list) = form.get("scope") else { return Ok(grant.scopes) };
+    let asked = scopes_of(list, &client.app)?;
+    if grant.scopes.is_superset(asked) {
+        Ok(asked)
+    } else {
+        Err(Refusal::oauth(OauthError::InvalidScope, "scope has to be within what the user permitted."))
+    }
+}
+
+fn whose(id: GrantId, shown: Digest) -> String {
+    format!("{id}/{shown}")
+}
+
+fn seal(services: &Services, id: GrantId, shown: Digest, answer: &str) -> Result<Bytes, Refusal> {
+    let sealed = services.keyring.sealer().seal(ANSWER, &whose(id, shown), answer.as_bytes());
+    sealed.map(Bytes::from).map_err(|error| Refusal::internal(error.to_string()))
+}
+
+fn open(services: &Services, id: GrantId, shown: Digest, kept: &[u8]) -> Option<String> {
+    let kept = std::str::from_utf8(kept).ok()?;
+    let opened = services.keyring.sealer().open(ANSWER, &whose(id, shown), kept).ok()?;
+    std::str::from_utf8(&opened).ok().map(str::to_owned)
+}
