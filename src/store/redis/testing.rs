@@ -1,11 +1,10 @@
 //! Real Redis servers for tests: each on a free loopback port and in a folder of its own, killed with what starts it.
 //!
-//! Used by the tests of this room and, by path, by the integration tests; so it knows nothing of this crate.
+//! For every test that needs a Redis; knows nothing of the rest of this crate.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -34,8 +33,6 @@ pub struct Server {
     folder: TempDir,
     config: Vec<String>,
     sentinel: bool,
-    /// What a client needs to get in: `user:password@`, or nothing.
-    login: String,
 }
 
 impl Drop for Server {
@@ -69,7 +66,7 @@ impl Server {
     fn on_any_port(config: Vec<String>, sentinel: bool) -> Server {
         loop {
             let (port, folder, config) = (free_port(), tempfile::tempdir().unwrap(), config.clone());
-            let mut server = Server { port, process: None, folder, config, sentinel, login: String::new() };
+            let mut server = Server { port, process: None, folder, config, sentinel };
             server.write_config();
             if server.run() {
                 return server;
@@ -136,25 +133,14 @@ impl Server {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    /// Where it keeps its files.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// Its address as a config says it.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Uses this user and password for commands of the test itself.
-    pub fn log_in_as(&mut self, user: &str, password: &str) {
-        self.login = format!("{user}:{password}@");
-    }
-
     /// A connection of the test's own.
     pub fn connection(&self) -> Connection {
-        let url = format!("redis://{}127.0.0.1:{}", self.login, self.port);
-        Client::open(url).unwrap().get_connection().unwrap()
+        Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 
     /// One command of the test's own.
