@@ -113,6 +113,10 @@ fn no_row_answers_without_a_credential() {
             match row.auth {
                 Auth::Public | Auth::InBody => assert!(matches!(answer.status, 200 | 400 | 501), "{place}"),
                 Auth::Homeserver => assert_eq!(answer.status, 401, "{place}"),
+                Auth::OauthClient => {
+                    assert_eq!(answer.status, 401, "{place}");
+                    assert_eq!(answer.json()["error"], "invalid_client", "{place}");
+                }
                 _ => {
                     assert_eq!(answer.verdict(), (401, "INVALID_TOKEN".into()), "{place}");
                     let scheme = if row.auth == Auth::Client { "Basic" } else { "Bearer" };
