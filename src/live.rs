@@ -14,11 +14,12 @@ use crate::error::Code;
 use crate::metrics::Metrics;
 use crate::operations::resolve::{self, Resolved};
 use crate::policy::authn::cache::TokenCache;
-use crate::policy::authn::{Generation, Revocations, VerifierState};
+use crate::policy::authn::{Generation, RevocationFeed, Revocations, VerifierState};
 use crate::policy::guard::Peers;
 use crate::policy::keyring::Keyring;
 use crate::policy::rate_limit::Buckets;
 use crate::store::redis::Redis;
+use crate::store::revocations::RevocationLog;
 use crate::store::{self, Backend, Opened};
 use crate::upstream::egress::{Egress, EgressPolicy};
 
@@ -39,6 +40,8 @@ pub struct Live {
     pub peers: Arc<Peers>,
     /// Keys, verified tokens, revocations.
     pub tokens: VerifierState,
+    /// What has been revoked, with the log that it is read from and written to.
+    pub revocations: Arc<RevocationFeed>,
     /// The client for URLs that others gave us.
     pub egress: Arc<Egress>,
     /// Wallets that were resolved.
@@ -60,7 +63,10 @@ impl Live {
         let generation = Generation::default();
         let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;
         keyring.ensure_signing_key(clock.unix_secs()).map_err(|error| error.to_string())?;
-        let revocations = Revocations::new(generation.clone());
+        let revocations = Arc::new(Revocations::new(generation.clone()));
+        let log = RevocationLog::new(store.clone(), clock.clone());
+        let feed = RevocationFeed::new(log, revocations.clone(), clock.clone(), metrics.clone());
+        store::blocking(feed.look()).map_err(|error| format!("the log of revocations: {error}"))?;
         Ok(Live {
             metrics: metrics.clone(),
             store,
@@ -70,10 +76,11 @@ impl Live {
             tokens: VerifierState {
                 generation,
                 keyring: Arc::new(keyring),
-                revocations: Arc::new(revocations),
+                revocations,
                 cache: Arc::new(TokenCache::new(config.cache.auth)),
                 metrics,
             },
+            revocations: Arc::new(feed),
             egress: Arc::new(Egress::new(egress_policy(config)).map_err(|error| error.to_string())?),
             resolved: resolve::cache(),
             bodies: Arc::new(ByteBudget::new(config.server.limits.buffered_bodies)),

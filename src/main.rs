@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use mimalloc::MiMalloc;
 use tmcp_edge::commands;
+use tmcp_edge::commands::revoke::Asked;
 
 /// 17 % more requests a core than the system's allocator on a bare Pingora proxy; see `benches/README.md`.
 #[global_allocator]
@@ -78,6 +79,26 @@ enum Command {
         #[command(subcommand)]
         action: KeysAction,
     },
+    /// Take back tokens: of a mini-app, a user, both together, one grant, one token; or call payments off
+    Revoke {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// A mini-app's tokens; with --user those of this user for it
+        #[arg(long)]
+        app: Option<String>,
+        /// A user's tokens; with --app those for this mini-app
+        #[arg(long)]
+        user: Option<String>,
+        /// The tokens of one grant: their claim grant_id
+        #[arg(long)]
+        grant: Option<String>,
+        /// One token: its claim jti
+        #[arg(long, value_name = "JTI")]
+        token: Option<String>,
+        /// Call every payment off, or let them through again
+        #[arg(long, value_enum)]
+        payments: Option<Switch>,
+    },
     /// Look after what is remembered
     Store {
         #[command(subcommand)]
@@ -100,6 +121,12 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:8083")]
         miniapp: SocketAddr,
     },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Args)]
@@ -176,6 +203,10 @@ fn main() -> ExitCode {
             KeysAction::Rotate(at) => commands::keys::rotate(&at.config),
             KeysAction::Revoke { kid, config } => commands::keys::revoke(&config.config, &kid),
         },
+        Command::Revoke { config, app, user, grant, token, payments } => {
+            let payments = payments.map(|switch| matches!(switch, Switch::On));
+            commands::revoke::revoke(&config.config, &Asked { app, user, grant, token, payments })
+        }
         Command::Store { action } => match action {
             StoreAction::Backup { config, file } => commands::store::backup(&config.config, &file),
             StoreAction::Restore { config, force, file } => commands::store::restore(&config.config, &file, force),

@@ -110,6 +110,7 @@ impl Snapshot {
             config: config.clone(),
             verifier: policy.authn.verifier().clone(),
             keyring: live.tokens.keyring.clone(),
+            revocations: live.revocations.clone(),
             wallet: upstreams.get(pools::WALLET).map(|wallet| Wallet::new(wallet.clone())),
             homeserver: homeserver(),
             identities: match &config.oauth.matrix_auth_service {

@@ -31,15 +31,16 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::telemetry::export::Exporter;
 
-use listener::{Bounded, Peer};
+use listener::{Bounded, Peer, Unheard};
 
 pub use control::{AddressStatus, BreakerStatus, CacheUsage, Control, LastReload, RouteLine, Status, UpstreamStatus};
 
 /// Largest request body, bytes.
 const BODY: usize = 16 * 1024;
 
-/// How long a connection may take to its first request once nothing more is accepted.
-const LAST_REQUESTS: Duration = Duration::from_millis(300);
+/// How long a connection may take to its first request once nothing more is accepted. Nobody waits that long unless
+/// somebody has connected and says nothing.
+const LAST_REQUESTS: Duration = Duration::from_secs(3);
 
 /// What the admin address serves from. Cloning shares it.
 #[derive(Clone)]
@@ -68,14 +69,16 @@ impl Admin {
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let service = self.router().into_make_service_with_connect_info::<Peer>();
         let stop = stop.shared();
+        let unheard = Unheard::new();
         let end = {
-            let stop = stop.clone();
-            async {
+            let (stop, unheard) = (stop.clone(), unheard.clone());
+            async move {
                 stop.await;
-                tokio::time::sleep(LAST_REQUESTS).await;
+                // Who has been accepted and is cut before its first request has asked nobody, neither us nor a successor.
+                let _ = tokio::time::timeout(LAST_REQUESTS, unheard.none()).await;
             }
         };
-        axum::serve(Bounded::new(listener, stop), service).with_graceful_shutdown(end).await
+        axum::serve(Bounded::new(listener, stop, unheard), service).with_graceful_shutdown(end).await
     }
 
     fn router(self) -> Router {

@@ -9,6 +9,7 @@ use crate::config::{Config, Store};
 use crate::model::{MiniAppId, Scope, ScopeSet, UserId};
 use crate::policy::authn::Generation;
 use crate::policy::keyring::{Keyring, TokenRequest, issuer_of};
+use crate::store;
 
 /// `tmcp-edge keys new`.
 pub fn new(path: &Path) -> Result<ExitCode, String> {
@@ -91,7 +92,11 @@ fn warn_of_what_the_edge_will_refuse(config: &Config, app: &MiniAppId, scopes: S
 }
 
 pub(super) fn mint(config: &Config, request: &TokenRequest) -> Result<String, String> {
-    let keyring = open(config)?;
+    let clock = Clock::system();
+    let generation = Generation::default();
+    let number = store::blocking(super::revoke::open(config, &clock)?.number()).map_err(|error| error.to_string())?;
+    generation.revoked_up_to(number);
+    let keyring = open_with(config, generation)?;
     keyring.ensure_signing_key(now()).map_err(|error| error.to_string())?;
     keyring.mint(&issuer_of(&config.public_url), request, now()).map_err(|error| error.to_string())
 }
@@ -105,11 +110,15 @@ fn scopes(list: &str) -> Result<ScopeSet, String> {
 }
 
 fn open(config: &Config) -> Result<Keyring, String> {
+    open_with(config, Generation::default())
+}
+
+fn open_with(config: &Config, generation: Generation) -> Result<Keyring, String> {
     let Store::Embedded { path } = &config.store else {
         return Err("store.kind: redis holds no key ring yet".to_owned());
     };
     let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set: it seals the signing keys")?;
-    Keyring::open(path, master_key, Generation::default()).map_err(|error| error.to_string())
+    Keyring::open(path, master_key, generation).map_err(|error| error.to_string())
 }
 
 fn now() -> u64 {

@@ -5,6 +5,7 @@ mod control;
 pub mod dev;
 pub mod inspect;
 pub mod keys;
+pub mod revoke;
 pub mod run;
 pub mod store;
 

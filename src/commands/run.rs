@@ -232,7 +232,7 @@ fn fixed_at_start(first: &Config, next: &Config) -> impl Iterator<Item = &'stati
     differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name)
 }
 
-/// What has to be done now and then: sweeping, noticing changed keys, fetching issuers' keys.
+/// What has to be done now and then: sweeping, noticing changed keys and revocations, fetching issuers' keys.
 async fn look_after(edge: Arc<Edge>) {
     let sweeping = async {
         loop {
@@ -266,5 +266,5 @@ async fn look_after(edge: Arc<Edge>) {
             }
         }
     };
-    tokio::join!(sweeping, keys, issuers);
+    tokio::join!(sweeping, keys, edge.live().revocations.follow(), issuers);
 }

@@ -57,6 +57,8 @@ families! {
     IN_FLIGHT Gauge "tmcp_edge_requests_in_flight" [] "Requests under way.";
     REFUSALS Counter "tmcp_edge_refusals_total" ["code"] "Answers in the error format, by code.";
     TOKENS Counter "tmcp_edge_token_validations_total" ["result"] "TEP tokens looked at, by what came of it.";
+    REVOCATIONS Counter "tmcp_edge_revocations_total" ["kind"] "Revocations put in force here, those found at the start included.";
+    REVOCATIONS_CURRENT Gauge "tmcp_edge_revocations_current" [] "1 while the log of revocations has been seen within the last second, else 0: wallet calls are then refused.";
     CREDENTIALS Counter "tmcp_edge_credentials_total" ["kind", "result"] "Credentials other than TEP tokens looked at, by what came of it.";
     SCOPES Counter "tmcp_edge_scopes_used_total" ["scope"] "Requests admitted by virtue of a scope.";
     LIMITS Counter "tmcp_edge_limit_decisions_total" ["policy", "decision"] "Decisions of limit policies.";

@@ -1,7 +1,7 @@
 //! Closed sets of label values. Each value has a dense number, so that counting is an array access.
 
 use crate::model::rows::Class;
-use crate::model::{Operation, Scope};
+use crate::model::{Operation, Revoked, Scope};
 
 /// A closed set of values of one label.
 pub trait Label: Copy + 'static {
@@ -44,6 +44,21 @@ macro_rules! model_labels {
 
 model_labels! { Operation Scope Class }
 
+impl RevocationKind {
+    /// The kind of a revocation.
+    pub const fn of(what: &Revoked) -> RevocationKind {
+        match what {
+            Revoked::Grant(_) => RevocationKind::Grant,
+            Revoked::Pair(..) => RevocationKind::Pair,
+            Revoked::User(_) => RevocationKind::User,
+            Revoked::App(_) => RevocationKind::App,
+            Revoked::Key { .. } => RevocationKind::Key,
+            Revoked::Token { .. } => RevocationKind::Token,
+            Revoked::Payments { .. } => RevocationKind::Payments,
+        }
+    }
+}
+
 labels! {
     /// The class of an answer's status.
     StatusClass {
@@ -59,6 +74,24 @@ labels! {
         ClientError "4xx",
         /// 500 and above.
         ServerError "5xx",
+    }
+
+    /// What is revoked.
+    RevocationKind {
+        /// The tokens of a grant.
+        Grant "grant",
+        /// Those of a user for a mini-app.
+        Pair "pair",
+        /// Those of a user.
+        User "user",
+        /// Those of a mini-app.
+        App "app",
+        /// Those of a key.
+        Key "key",
+        /// One token.
+        Token "token",
+        /// Payments, off or on again.
+        Payments "payments",
     }
 
     /// What the store was asked for.

@@ -41,6 +41,10 @@ pub struct Metrics {
     pub refusals: CounterTable,
     /// TEP tokens looked at.
     pub tokens: Counters<TokenResult>,
+    /// Revocations put in force.
+    pub revocations: Counters<RevocationKind>,
+    /// 1 while the log of revocations has been seen lately.
+    pub revocations_current: IntGauge,
     /// Other credentials looked at.
     pub credentials: Counters2<Credential, CredentialResult>,
     /// Requests admitted by virtue of a scope.
@@ -118,6 +122,8 @@ impl Metrics {
             config_revision: tables::gauge(r, &families::CONFIG_REVISION)?,
             refusals: CounterTable::new(r, &families::REFUSALS, codes)?,
             tokens: Counters::new(r, &families::TOKENS)?,
+            revocations: Counters::new(r, &families::REVOCATIONS)?,
+            revocations_current: tables::gauge(r, &families::REVOCATIONS_CURRENT)?,
             credentials: Counters2::new(r, &families::CREDENTIALS)?,
             scopes: Counters::new(r, &families::SCOPES)?,
             bodies_refused: Counters::new(r, &families::BODIES_REFUSED)?,

@@ -7,6 +7,7 @@ pub mod matrix;
 pub mod miniapp;
 pub mod oauth;
 pub mod operation;
+pub mod revocation;
 pub mod rows;
 pub mod scope;
 pub mod token;
@@ -14,4 +15,5 @@ pub mod wording;
 
 pub use ids::{MiniAppId, RoomId, UserId};
 pub use operation::Operation;
+pub use revocation::{Revocation, Revoked};
 pub use scope::{Scope, ScopeSet};

@@ -27,6 +27,8 @@ pub struct TepClaims {
     pub issuer: String,
     /// `kid` of the key that signed it.
     pub kid: String,
+    /// `rev` of our own tokens: the last revocation that their issuer knew of.
+    pub revocation: Option<u64>,
     /// `iat`, seconds since the Unix epoch.
     pub issued_at: u64,
     /// `exp`, seconds since the Unix epoch; never used after this.

@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::model::Operation;
 use crate::model::rows::Auth;
 use crate::policy::Permit;
-use crate::policy::authn::{Caller, Verifier};
+use crate::policy::authn::{Caller, RevocationFeed, Verifier};
 use crate::policy::keyring::Keyring;
 use crate::store::Backend;
 use crate::upstream::forward::Trace;
@@ -45,6 +45,8 @@ pub struct Services {
     pub verifier: Verifier,
     /// Our signing keys.
     pub keyring: Arc<Keyring>,
+    /// Where tokens are revoked.
+    pub revocations: Arc<RevocationFeed>,
     /// The wallet, when the config names one.
     pub wallet: Option<Wallet>,
     /// The homeserver, when the config names one.

@@ -4,8 +4,12 @@
 //! without scopes of their own (a Matrix user, a merchant's client, the homeserver) prove their right by who they
 //! are, so scopes are asked of TEP tokens only (protocol section 1, column "Scope").
 
+use super::authn::Revocations;
+use super::route::Route;
+use crate::clock::Tick;
 use crate::error::{Challenge, Code, Refusal};
-use crate::model::ScopeSet;
+use crate::model::rows::Class;
+use crate::model::{Scope, ScopeSet};
 
 /// Refuses with 403 INVALID_SCOPE, naming what is missing, unless `held` satisfies every set of `required`.
 pub fn check(required: &[ScopeSet], held: ScopeSet) -> Result<(), Refusal> {
@@ -13,6 +17,33 @@ pub fn check(required: &[ScopeSet], held: ScopeSet) -> Result<(), Refusal> {
         None => Ok(()),
         Some(missing) => Err(lacking(*missing, held)),
     }
+}
+
+/// The scopes that reach a wallet.
+const WALLET: ScopeSet = ScopeSet::of(&[
+    Scope::WalletBalance,
+    Scope::WalletHistory,
+    Scope::WalletRequest,
+    Scope::WalletPay,
+    Scope::WalletAdmin,
+]);
+
+/// Refuses payments while an operator has called them off, and whatever takes a wallet scope while this instance cannot
+/// know what has been revoked: a token that is void elsewhere must not move money here.
+///
+/// # Errors
+/// 503 `SERVICE_UNAVAILABLE` with `Retry-After`.
+pub fn money(route: &Route, by_token: bool, revocations: &Revocations, now: Tick) -> Result<(), Refusal> {
+    if route.class == Class::Payment && revocations.payments_off() {
+        return Err(Refusal::new(Code::ServiceUnavailable, "Payments are switched off at present.").retry_after(60));
+    }
+    let reaches_wallet = by_token && route.scopes.iter().any(|set| set.intersects(WALLET));
+    if reaches_wallet && !revocations.is_current(now) {
+        return Err(Refusal::new(Code::ServiceUnavailable, "Wallet calls are not taken at present.")
+            .retry_after(1)
+            .inside("the log of revocations has not been seen for more than a second"));
+    }
+    Ok(())
 }
 
 fn lacking(any_of: ScopeSet, held: ScopeSet) -> Refusal {
@@ -26,7 +57,6 @@ fn lacking(any_of: ScopeSet, held: ScopeSet) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Scope;
 
     #[test]
     fn every_set_needs_one_scope() {

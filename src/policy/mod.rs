@@ -174,6 +174,8 @@ impl Policy {
             authz::check(&route.scopes, held)?;
             count::scopes(&self.metrics, &route.scopes, held);
         }
+        let by_token = matches!(trail.caller, Caller::Tep(_));
+        authz::money(&route, by_token, self.authn.verifier().revocations(), now)?;
 
         // A batch costs as many calls as it holds; how many that is only its body can tell, so it is read first.
         let batch = route.operation == Operation::WalletResolveBatch;

@@ -14,10 +14,13 @@
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
 //! | `redis` | the back end on Redis, and its handle for those who run scripts of their own |
+//! | `revocations` | what has been taken back |
+//! | `blocking` | asking it from code that does not wait |
 //! | `seal` | how secrets lie in a store |
 
 pub mod archive;
 pub mod backend;
+mod blocking;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
@@ -28,6 +31,7 @@ pub mod oauth;
 mod open;
 pub mod redis;
 mod refusal;
+pub mod revocations;
 pub mod seal;
 mod topics;
 pub mod transfer;
@@ -36,4 +40,5 @@ pub use backend::{
     Applied, Backend, Batch, Claimed, Condition, Durability, Entry, Lease, Operation, Partition, Read, Record,
     StoreError, Version,
 };
+pub use blocking::blocking;
 pub use open::{Opened, open};

@@ -37,6 +37,8 @@ pub struct Claims {
     pub typed: bool,
     /// `privileged_until` of a token that says `privileged`.
     pub privileged_until: Option<u64>,
+    /// `rev`; means something in our own tokens only.
+    pub revocation: Option<u64>,
     /// `iat`.
     pub issued_at: u64,
     /// `nbf`.
@@ -81,6 +83,7 @@ pub fn read(claims: &Map<String, Value>) -> Result<Claims, Fault> {
             Some(_) => return Err(Fault::Claims("another token_type")),
         },
         privileged_until: privileged_until.filter(|_| privileged),
+        revocation: claims.get("rev").and_then(Value::as_u64),
         issued_at: time(claims, "iat", "iat is no time")?.ok_or(Fault::Claims("no iat"))?,
         not_before: time(claims, "nbf", "nbf is no time")?,
         expires_at: time(claims, "exp", "exp is no time")?.ok_or(Fault::Claims("no exp"))?,

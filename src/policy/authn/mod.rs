@@ -14,6 +14,7 @@ pub mod cache;
 pub mod claims;
 pub mod clients;
 pub mod fault;
+pub mod feed;
 pub mod generation;
 pub mod homeserver;
 pub mod identity;
@@ -37,11 +38,12 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 pub use fault::Fault;
+pub use feed::RevocationFeed;
 pub use generation::Generation;
 pub use homeserver::HomeserverTokens;
 pub use identity::{UserHash, UserHasher};
 pub use registry::Registry;
-pub use revocations::{Revocations, Revoked};
+pub use revocations::Revocations;
 pub use verified::Verified;
 pub use verifier::{Rules, Verifier, VerifierState};
 

@@ -1,83 +1,116 @@
-//! What has been revoked, in memory. Withdrawals are epochs: a token issued at or before the epoch of its grant, of its
-//! (user, mini-app) pair, of its user or of its mini-app is void. Single tokens are listed by `jti` until they would have
-//! expired anyway, keys by issuer and key id.
+//! What has been revoked, in memory. Withdrawals are epochs: a token is void when it was issued before the last revocation
+//! of its grant, of its (user, mini-app) pair, of its user or of its mini-app. Single tokens are listed by `jti` until they
+//! would have expired anyway, keys by issuer and key id.
+//!
+//! Our own tokens say which revocation was the last one that their issuer knew of; of others only the second in which
+//! they were issued is known, and the second of a revocation itself is void with the ones before.
+//!
+//! Whether this memory is up to date is part of it: [`super::feed`] says when it last agreed with the log.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
 use super::generation::Generation;
+use crate::clock::Tick;
 use crate::model::token::TepClaims;
-use crate::model::{MiniAppId, UserId};
+use crate::model::{MiniAppId, Revocation, Revoked, UserId};
 
-/// Whose tokens are revoked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Revoked {
-    /// Those of one grant.
-    Grant(String),
-    /// Those of a user for one mini-app.
-    Pair(UserId, MiniAppId),
-    /// Those of a user.
-    User(UserId),
-    /// Those of a mini-app.
-    App(MiniAppId),
-    /// Those signed with a key; `issuer` is the `iss` of its tokens.
-    Key {
-        /// `iss`.
-        issuer: String,
-        /// `kid`.
-        kid: String,
-    },
-    /// One token.
-    Token {
-        /// Its `jti`.
-        jti: String,
-        /// Its `exp`, after which nothing needs to be remembered.
-        expires_at: u64,
-    },
-}
+/// How old the last agreement with the log may be before money is withheld.
+pub const STALE_AFTER: Duration = Duration::from_secs(1);
+/// No log is followed: what is here is all there is.
+const NEVER: u64 = u64::MAX;
 
 /// What has been revoked.
 #[derive(Debug)]
 pub struct Revocations {
     generation: Generation,
     tables: RwLock<Tables>,
+    /// The tick of the last agreement with the log, or [`NEVER`].
+    agreed: AtomicU64,
+    /// The number of the last switch of payments, doubled, and 1 while they are off.
+    payments: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Tables {
-    grants: HashMap<String, u64>,
-    pairs: HashMap<(UserId, MiniAppId), u64>,
-    users: HashMap<UserId, u64>,
-    apps: HashMap<MiniAppId, u64>,
+    grants: HashMap<String, Epoch>,
+    pairs: HashMap<(UserId, MiniAppId), Epoch>,
+    users: HashMap<UserId, Epoch>,
+    apps: HashMap<MiniAppId, Epoch>,
     keys: HashSet<(String, String)>,
     tokens: HashMap<String, u64>,
+}
+
+/// The last revocation of something. Neither part ever moves back.
+#[derive(Clone, Copy, Debug, Default)]
+struct Epoch {
+    number: u64,
+    at: u64,
+}
+
+impl Epoch {
+    fn reaches(self, claims: &TepClaims) -> bool {
+        match claims.revocation {
+            Some(known) => known < self.number,
+            None => claims.issued_at <= self.at,
+        }
+    }
 }
 
 impl Revocations {
     /// Nothing revoked yet. Each revocation moves `generation`.
     pub fn new(generation: Generation) -> Revocations {
-        Revocations { generation, tables: RwLock::default() }
+        let (agreed, payments) = (AtomicU64::new(NEVER), AtomicU64::new(0));
+        Revocations { generation, tables: RwLock::default(), agreed, payments }
     }
 
-    /// Revokes what was issued until `at` (seconds since the Unix epoch), in force when this returns. An epoch never
-    /// moves back.
-    pub fn revoke(&self, what: Revoked, at: u64) {
+    /// Puts a revocation in force; it is when this returns. Doing so again changes nothing.
+    pub fn apply(&self, revocation: &Revocation) {
+        let epoch = Epoch { number: revocation.number, at: revocation.at };
+        let later = |known: &mut Epoch| {
+            known.number = known.number.max(epoch.number);
+            known.at = known.at.max(epoch.at);
+        };
         let mut tables = self.tables.write();
-        match what {
-            Revoked::Grant(grant) => later(tables.grants.entry(grant).or_default(), at),
-            Revoked::Pair(user, app) => later(tables.pairs.entry((user, app)).or_default(), at),
-            Revoked::User(user) => later(tables.users.entry(user).or_default(), at),
-            Revoked::App(app) => later(tables.apps.entry(app).or_default(), at),
+        match revocation.what.clone() {
+            Revoked::Grant(grant) => later(tables.grants.entry(grant).or_default()),
+            Revoked::Pair(user, app) => later(tables.pairs.entry((user, app)).or_default()),
+            Revoked::User(user) => later(tables.users.entry(user).or_default()),
+            Revoked::App(app) => later(tables.apps.entry(app).or_default()),
             Revoked::Key { issuer, kid } => {
                 tables.keys.insert((issuer, kid));
             }
             Revoked::Token { jti, expires_at } => {
-                later(tables.tokens.entry(jti).or_default(), expires_at);
+                let known = tables.tokens.entry(jti).or_default();
+                *known = expires_at.max(*known);
+            }
+            Revoked::Payments { off } => {
+                // The latest number decides, in whatever order they come.
+                self.payments.fetch_max(epoch.number << 1 | u64::from(off), Ordering::AcqRel);
             }
         }
         drop(tables);
         self.generation.bump();
+    }
+
+    /// Says that everything up to `number` has been applied, as of `at`.
+    pub fn agree(&self, number: u64, at: Tick) {
+        self.generation.revoked_up_to(number);
+        self.agreed.store(at.0, Ordering::Release);
+    }
+
+    /// Whether this memory agreed with the log within the last second ([`STALE_AFTER`]).
+    pub fn is_current(&self, now: Tick) -> bool {
+        let agreed = self.agreed.load(Ordering::Acquire);
+        agreed == NEVER || now.since(Tick(agreed)) <= STALE_AFTER
+    }
+
+    /// Whether all payments are called off.
+    pub fn payments_off(&self) -> bool {
+        self.payments.load(Ordering::Acquire) & 1 == 1
     }
 
     /// Forgets single tokens that have expired by `now`.
@@ -88,7 +121,7 @@ impl Revocations {
     /// Whether a token with these claims has been revoked.
     pub fn voids(&self, claims: &TepClaims) -> bool {
         let tables = self.tables.read();
-        let reached = |epoch: Option<&u64>| epoch.is_some_and(|epoch| claims.issued_at <= *epoch);
+        let reached = |epoch: Option<&Epoch>| epoch.is_some_and(|epoch| epoch.reaches(claims));
         let pair = || (claims.user.clone(), claims.app.clone());
         claims.grant_id.as_ref().is_some_and(|grant| reached(tables.grants.get(grant)))
             || (!tables.pairs.is_empty() && reached(tables.pairs.get(&pair())))
@@ -97,10 +130,16 @@ impl Revocations {
             || (!tables.keys.is_empty() && tables.keys.contains(&(claims.issuer.clone(), claims.kid.clone())))
             || claims.jti.as_ref().is_some_and(|jti| tables.tokens.contains_key(jti))
     }
-}
 
-fn later(epoch: &mut u64, at: u64) {
-    *epoch = at.max(*epoch);
+    /// Whether a permission that `user` gave to `app` when `known` was the last revocation has been taken back since,
+    /// with the user, the mini-app or the pair: its refresh tokens are void too.
+    pub fn ends(&self, user: &UserId, app: &MiniAppId, known: u64) -> bool {
+        let tables = self.tables.read();
+        let since = |epoch: Option<&Epoch>| epoch.is_some_and(|epoch| known < epoch.number);
+        since(tables.pairs.get(&(user.clone(), app.clone())))
+            || since(tables.users.get(user))
+            || since(tables.apps.get(app))
+    }
 }
 
 #[cfg(test)]
@@ -121,9 +160,62 @@ mod tests {
             privileged: false,
             issuer: "https://edge.example".to_owned(),
             kid: "k1".to_owned(),
+            revocation: None,
             issued_at: 100,
             expires_at: 200,
         }
+    }
+
+    /// A revocation at that second, the thousandfold of which is its number.
+    fn at(second: u64, what: Revoked) -> Revocation {
+        Revocation { number: second * 1000, at: second, what }
+    }
+
+    #[test]
+    fn within_a_second_the_order_decides() {
+        let c = claims();
+        let own = |known: u64| TepClaims { revocation: Some(known), ..claims() };
+        let what = Revoked::Pair(c.user.clone(), c.app.clone());
+        let revocations = Revocations::new(Generation::default());
+        revocations.apply(&Revocation { number: 7, at: 100, what: what.clone() });
+        assert!(revocations.voids(&own(6)) && revocations.voids(&own(0)), "issued before it");
+        assert!(!revocations.voids(&own(7)) && !revocations.voids(&own(8)), "issued in the same second, after it");
+        assert!(revocations.voids(&c), "a stranger's token of that second");
+        assert!(revocations.ends(&c.user, &c.app, 6) && !revocations.ends(&c.user, &c.app, 7));
+        revocations.apply(&Revocation { number: 9, at: 100, what });
+        assert!(revocations.voids(&own(8)) && !revocations.voids(&own(9)));
+    }
+
+    #[test]
+    fn the_last_switch_of_payments_counts_in_whatever_order_they_come() {
+        let switch = |number, off| Revocation { number, at: 100, what: Revoked::Payments { off } };
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let revocations = Revocations::new(Generation::default());
+            assert!(!revocations.payments_off());
+            let all = [switch(1, true), switch(2, false), switch(3, true)];
+            order.iter().for_each(|at| revocations.apply(&all[*at]));
+            assert!(revocations.payments_off());
+            revocations.apply(&switch(4, false));
+            revocations.apply(&switch(3, true));
+            assert!(!revocations.payments_off());
+        }
+    }
+
+    #[test]
+    fn it_is_current_for_a_second() {
+        let (clock, time) = crate::clock::Clock::manual(0);
+        let generation = Generation::default();
+        let revocations = Revocations::new(generation.clone());
+        time.advance(Duration::from_secs(100));
+        assert!(revocations.is_current(clock.tick()), "nothing is followed");
+        revocations.agree(5, clock.tick());
+        assert_eq!(generation.revocation(), 5);
+        time.advance(STALE_AFTER);
+        assert!(revocations.is_current(clock.tick()));
+        time.advance(Duration::from_millis(1));
+        assert!(!revocations.is_current(clock.tick()));
+        revocations.agree(5, clock.tick());
+        assert!(revocations.is_current(clock.tick()));
     }
 
     #[test]
@@ -137,10 +229,10 @@ mod tests {
             Revoked::App(app.clone()),
         ] {
             let revocations = Revocations::new(Generation::default());
-            revocations.revoke(what.clone(), 99);
+            revocations.apply(&at(99, what.clone()));
             assert!(!revocations.voids(&c), "{what:?} before the token was issued");
-            revocations.revoke(what.clone(), 100);
-            revocations.revoke(what.clone(), 50);
+            revocations.apply(&at(100, what.clone()));
+            revocations.apply(&at(50, what.clone()));
             assert!(revocations.voids(&c), "{what:?}");
         }
         for what in [
@@ -148,7 +240,7 @@ mod tests {
             Revoked::Token { jti: "j1".to_owned(), expires_at: 200 },
         ] {
             let revocations = Revocations::new(Generation::default());
-            revocations.revoke(what.clone(), 0);
+            revocations.apply(&at(0, what.clone()));
             assert!(revocations.voids(&c), "{what:?}");
         }
     }
@@ -158,11 +250,11 @@ mod tests {
         let generation = Generation::default();
         let revocations = Revocations::new(generation.clone());
         let before = generation.current();
-        revocations.revoke(Revoked::Grant("g2".to_owned()), 500);
-        revocations.revoke(Revoked::Pair(claims().user, MiniAppId::parse("ma_other").unwrap()), 500);
-        revocations.revoke(Revoked::User(UserId::parse("@bob:tween.example").unwrap()), 500);
-        revocations.revoke(Revoked::Key { issuer: "https://other.example".to_owned(), kid: "k1".to_owned() }, 500);
-        revocations.revoke(Revoked::Token { jti: "j2".to_owned(), expires_at: 200 }, 500);
+        revocations.apply(&at(500, Revoked::Grant("g2".to_owned())));
+        revocations.apply(&at(500, Revoked::Pair(claims().user, MiniAppId::parse("ma_other").unwrap())));
+        revocations.apply(&at(500, Revoked::User(UserId::parse("@bob:tween.example").unwrap())));
+        revocations.apply(&at(500, Revoked::Key { issuer: "https://other.example".to_owned(), kid: "k1".to_owned() }));
+        revocations.apply(&at(500, Revoked::Token { jti: "j2".to_owned(), expires_at: 200 }));
         assert!(!revocations.voids(&claims()));
         assert_ne!(generation.current(), before);
         revocations.sweep(201);

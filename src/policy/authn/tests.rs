@@ -10,7 +10,7 @@ use super::testing::{EDGE, House, NOW, app, claims, claims_with, verify};
 use super::*;
 use crate::error::Challenge;
 use crate::model::miniapp::Classification;
-use crate::model::{RoomId, ScopeSet};
+use crate::model::{Revocation, Revoked, RoomId, ScopeSet};
 use crate::policy::keyring::TokenRequest;
 
 fn scopes(house: &House, claims: &serde_json::Value) -> String {
@@ -155,15 +155,27 @@ fn revocations_reach_cached_tokens() {
     let verifier = house.verifier();
     let token = house.token(&claims_with(json!({ "grant_id": "g1" })));
     let c = verify(&verifier, &token, NOW).unwrap().claims.clone();
-    house.state.revocations.revoke(Revoked::User(UserId::parse("@bob:tween.example").unwrap()), NOW);
+    house.state.revocations.apply(&Revocation {
+        number: 1,
+        at: NOW,
+        what: Revoked::User(UserId::parse("@bob:tween.example").unwrap()),
+    });
     let kept = verify(&verifier, &token, NOW).unwrap();
     assert!(Arc::ptr_eq(&kept, &verify(&verifier, &token, NOW).unwrap()), "others' revocations cost one more look");
-    house.state.revocations.revoke(Revoked::Pair(c.user.clone(), c.app.clone()), NOW);
+    house.state.revocations.apply(&Revocation {
+        number: 1,
+        at: NOW,
+        what: Revoked::Pair(c.user.clone(), c.app.clone()),
+    });
     assert_eq!(verify(&verifier, &token, NOW).unwrap_err(), Fault::Revoked);
     assert_eq!(verify(&verifier, &token, NOW).unwrap_err(), Fault::Revoked, "and stays revoked");
     let after = house.token(&claims_with(json!({ "grant_id": "g2", "iat": NOW + 1, "jti": "j2" })));
     assert!(verify(&verifier, &after, NOW + 1).is_ok(), "a later approval is not revoked");
-    house.state.revocations.revoke(Revoked::Token { jti: "j2".to_owned(), expires_at: NOW + 3600 }, NOW + 1);
+    house.state.revocations.apply(&Revocation {
+        number: 1,
+        at: NOW + 1,
+        what: Revoked::Token { jti: "j2".to_owned(), expires_at: NOW + 3600 },
+    });
     assert_eq!(verify(&verifier, &after, NOW + 1).unwrap_err(), Fault::Revoked);
 }
 

@@ -233,6 +233,8 @@ impl Verifier {
             privileged: false,
             issuer: issuer.to_owned(),
             kid: kid.to_owned(),
+            // A trusted issuer that wrote it could put its tokens out of our reach.
+            revocation: read.revocation.filter(|_| issuer == self.rules.issuer),
             issued_at: read.issued_at,
             expires_at: read.expires_at,
         })

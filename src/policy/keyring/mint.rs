@@ -95,6 +95,8 @@ struct Payload<'a> {
     exp: u64,
     iat: u64,
     nbf: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rev: Option<u64>,
     jti: String,
     scope: String,
     app_id: &'a str,
@@ -148,6 +150,7 @@ impl Keyring {
             exp: now + request.ttl,
             iat: now,
             nbf: now,
+            rev: Some(self.generation.revocation()).filter(|number| *number > 0),
             jti: token_id()?,
             scope: request.scopes.to_string(),
             app_id: request.app.as_str(),

@@ -20,6 +20,7 @@ fn claims() -> TepClaims {
         privileged: false,
         issuer: "https://tmcp.example".into(),
         kid: "k1".into(),
+        revocation: None,
         issued_at: 0,
         expires_at: 1,
     }

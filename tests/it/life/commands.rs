@@ -153,11 +153,19 @@ async fn placeholders_are_read_but_not_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_fails_says_why() {
     let wallet = Upstream::start("wallet");
-    let setup = Setup::new(wallet.address);
+    let mut setup = Setup::new(wallet.address);
     let first = setup.start().await;
     let mut second = setup.spawn(&[]);
     assert_eq!(second.ended().await.code(), Some(1));
-    assert!(second.log().contains("cannot listen on") && second.log().contains("--upgrade"), "{}", second.log());
+    let log = second.log();
+    assert!(log.contains("another edge serves from this folder") && log.contains("--upgrade"), "{log}");
+    // With a folder of its own it still has no address of its own.
+    setup.edge["store"]["path"] = json!("another-store");
+    setup.write();
+    let mut third = setup.spawn(&[]);
+    assert_eq!(third.ended().await.code(), Some(1));
+    assert!(third.log().contains("cannot listen on") && third.log().contains("--upgrade"), "{}", third.log());
+    setup.edge["store"]["path"] = json!("store");
     assert_eq!(status(&first, &setup.token(ALICE)).await, 200);
 
     let mut setup = Setup::new(wallet.address);

@@ -1,0 +1,108 @@
+//! From the log of revocations to the memory that every token is held against, and back.
+//!
+//! A revocation made here is in force here at once. Others' are told by a push, which may be lost, and found by looking,
+//! which may not: often enough that two looks and a slow answer fit into the second after which money is withheld.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::revocations::Revocations;
+use crate::clock::Clock;
+use crate::metrics::{Metrics, RevocationKind};
+use crate::model::{Revocation, Revoked};
+use crate::store::StoreError;
+use crate::store::revocations::RevocationLog;
+
+/// How often the log is looked at when nobody tells anything.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Keeps [`Revocations`] in step with the log.
+#[derive(Debug)]
+pub struct RevocationFeed {
+    log: RevocationLog,
+    revocations: Arc<Revocations>,
+    /// Up to where the log has been applied. Held while looking, so that two looks happen one after the other.
+    known: tokio::sync::Mutex<u64>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl RevocationFeed {
+    /// A feed that has not looked yet: [`RevocationFeed::look`] loads everything the first time.
+    pub fn new(
+        log: RevocationLog,
+        revocations: Arc<Revocations>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> RevocationFeed {
+        RevocationFeed { log, revocations, known: tokio::sync::Mutex::new(0), clock, metrics }
+    }
+
+    /// Revokes: durably, here at once and everywhere within a second.
+    ///
+    /// # Errors
+    /// When the store fails; nothing has been promised then, and it does no harm to revoke again.
+    pub async fn revoke(&self, what: Revoked) -> Result<Revocation, StoreError> {
+        let revocation = self.log.append(what).await?;
+        self.revocations.apply(&revocation);
+        // Tokens issued from now on have to say that they know of it.
+        if let Err(error) = self.look().await {
+            log::warn!("a revocation is made, but the log cannot be read: {error}");
+        }
+        Ok(revocation)
+    }
+
+    /// What has been revoked, in memory.
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    /// Reads what is new in the log and puts it in force.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn look(&self) -> Result<(), StoreError> {
+        let mut known = self.known.lock().await;
+        // Before asking: what is revoked while the answer is on its way is not in it.
+        let asked = self.clock.tick();
+        let (number, new) = match self.log.since(*known).await? {
+            Some(new) => (new.last().map_or(*known, |last| last.number), new),
+            None => self.log.all().await?,
+        };
+        for revocation in &new {
+            self.revocations.apply(revocation);
+            self.metrics.revocations.inc(RevocationKind::of(&revocation.what));
+        }
+        *known = number;
+        self.revocations.agree(number, asked);
+        Ok(())
+    }
+
+    /// Follows the log; ends only by being dropped.
+    pub async fn follow(&self) {
+        let mut told = self.log.subscribe();
+        let mut failing = false;
+        loop {
+            let looked = self.look().await;
+            let current = self.revocations.is_current(self.clock.tick());
+            self.metrics.revocations_current.set(i64::from(current));
+            match &looked {
+                Err(error) if !failing => {
+                    log::error!("the log of revocations cannot be read; wallet and payment calls are refused: {error}");
+                }
+                Ok(()) if failing => log::info!("the log of revocations is read again"),
+                _ => {}
+            }
+            failing = looked.is_err();
+            let push = async {
+                if told.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = push => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The log of revocations: numbered, in one partition, so that every instance learns of each of them in order.
+//!
+//! A revocation is put in two places at once. Under `log/` it stands for an hour, for instances that follow; under
+//! `state/` there is one entry for whatever it revokes, for as long as a token that it voids may be about, for instances
+//! that start or have missed something. So what is loaded at a start is compact however much has been revoked.
+//!
+//! Numbers are the time in milliseconds, and always larger than the last one: a store that was restored from a backup
+//! gives out no number that tokens of before the restore have already heard of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::{Applied, Backend, Batch, Condition, Partition, Read, StoreError};
+use crate::clock::Clock;
+use crate::model::{Revocation, Revoked};
+
+/// What is told when the log grows.
+const TOPIC: &str = "revocations";
+
+const VERSION: u32 = 1;
+const HEAD: &str = "head";
+const LOG: &str = "log/";
+const STATE: &str = "state/";
+/// How long an instance may have been away and still catch up entry by entry.
+const LOGGED_FOR: Duration = Duration::from_secs(3600);
+/// Our own tokens live for at most 24 h, and the grant's id is in no others.
+const GRANTS_FOR: Duration = Duration::from_secs(25 * 3600);
+/// Tokens of trusted issuers may live longer than ours.
+const EPOCHS_FOR: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Entries asked for in one go.
+const PAGE: usize = 500;
+/// How often others may come first before that is called a fault.
+const TRIES: usize = 100;
+
+/// The log of revocations.
+#[derive(Clone, Debug)]
+pub struct RevocationLog {
+    store: Arc<dyn Backend>,
+    clock: Clock,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    v: u32,
+    number: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    v: u32,
+    number: u64,
+    /// The number before, so that a gap can be told.
+    previous: u64,
+    at: u64,
+    what: Revoked,
+}
+
+impl RevocationLog {
+    /// Kept in `store`.
+    pub fn new(store: Arc<dyn Backend>, clock: Clock) -> RevocationLog {
+        RevocationLog { store, clock }
+    }
+
+    /// Writes a revocation down, durably, and tells everybody who follows.
+    ///
+    /// # Errors
+    /// When the store fails; the revocation may have happened all the same, and it does no harm to revoke again.
+    pub async fn append(&self, what: Revoked) -> Result<Revocation, StoreError> {
+        for _ in 0..TRIES {
+            let head = self.store.get(&partition(), HEAD, Read::Latest).await?;
+            let (previous, condition) = match &head {
+                None => (0, Condition::Absent),
+                Some(entry) => (decode::<Head>(&entry.value)?.number, Condition::Is(entry.version)),
+            };
+            let now = self.clock.unix();
+            let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            let number = millis.max(previous.saturating_add(1));
+            let stored = Stored { v: VERSION, number, previous, at: now.as_secs(), what: what.clone() };
+            let value = encode(&stored)?;
+            let batch = Batch::new(partition())?
+                .when(HEAD, condition)
+                .put(HEAD, encode(&Head { v: VERSION, number })?, None)
+                .put(log_name(number), value.clone(), Some(LOGGED_FOR))
+                .put(state_name(&what), value, life(&what, stored.at))
+                .telling(TOPIC);
+            if self.store.apply(batch).await? == Applied::Done {
+                return Ok(Revocation { number, at: stored.at, what });
+            }
+        }
+        Err(StoreError::Unavailable("others write to the log of revocations all the time".to_owned()))
+    }
+
+    /// A number that moves when somebody appends; the telling can be lost.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.store.subscribe(TOPIC)
+    }
+
+    /// The number of the last entry; 0 when there is none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn number(&self) -> Result<u64, StoreError> {
+        let head = self.store.get(&partition(), HEAD, Read::Latest).await?;
+        head.map_or(Ok(0), |entry| Ok(decode::<Head>(&entry.value)?.number))
+    }
+
+    /// What came after `known`, in order. `None` when that can no longer be told: everything has to be read again.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn since(&self, known: u64) -> Result<Option<Vec<Revocation>>, StoreError> {
+        let last = self.number().await?;
+        if last == known {
+            return Ok(Some(Vec::new()));
+        }
+        let (mut found, mut expected) = (Vec::new(), known);
+        for stored in self.scan(LOG, Some(log_name(known))).await? {
+            if stored.previous != expected {
+                return Ok(None);
+            }
+            expected = stored.number;
+            found.push(Revocation { number: stored.number, at: stored.at, what: stored.what });
+        }
+        Ok((expected >= last).then_some(found))
+    }
+
+    /// Everything that still matters, and the number up to which it is complete.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn all(&self) -> Result<(u64, Vec<Revocation>), StoreError> {
+        // Before the entries: one that comes in between is then read twice, rather than never.
+        let number = self.number().await?;
+        let entries = self.scan(STATE, None).await?.into_iter();
+        Ok((number, entries.map(|s| Revocation { number: s.number, at: s.at, what: s.what }).collect()))
+    }
+
+    async fn scan(&self, prefix: &str, mut after: Option<String>) -> Result<Vec<Stored>, StoreError> {
+        let mut found = Vec::new();
+        loop {
+            let page = self.store.scan(&partition(), prefix, after.as_deref(), PAGE, Read::Latest).await?;
+            for (_, entry) in &page {
+                found.push(decode(&entry.value)?);
+            }
+            match page.into_iter().last() {
+                Some((name, _)) if found.len() % PAGE == 0 => after = Some(name),
+                _ => return Ok(found),
+            }
+        }
+    }
+}
+
+fn partition() -> Partition {
+    Partition::of("revocations", &[])
+}
+
+fn log_name(number: u64) -> String {
+    format!("{LOG}{number:020}")
+}
+
+/// One name for whatever is revoked, whatever letters stand in it.
+fn state_name(what: &Revoked) -> String {
+    let parts: Vec<&str> = match what {
+        Revoked::Grant(grant) => vec![grant],
+        Revoked::Pair(user, app) => vec![user.as_str(), app.as_str()],
+        Revoked::User(user) => vec![user.as_str()],
+        Revoked::App(app) => vec![app.as_str()],
+        Revoked::Key { issuer, kid } => vec![issuer, kid],
+        Revoked::Token { jti, .. } => vec![jti],
+        Revoked::Payments { .. } => Vec::new(),
+    };
+    format!("{STATE}{}", Partition::of(what.kind(), &parts).as_str())
+}
+
+/// How long it has to be remembered; `None`: until it is taken back.
+fn life(what: &Revoked, now: u64) -> Option<Duration> {
+    match what {
+        Revoked::Grant(_) => Some(GRANTS_FOR),
+        Revoked::Pair(..) | Revoked::User(_) | Revoked::App(_) | Revoked::Key { .. } => Some(EPOCHS_FOR),
+        Revoked::Token { expires_at, .. } => Some(Duration::from_secs(expires_at.saturating_sub(now) + 60)),
+        Revoked::Payments { .. } => None,
+    }
+}
+
+fn encode(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(value).map_err(|error| StoreError::Malformed(format!("the log of revocations: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MiniAppId, UserId};
+    use crate::store::embedded::Embedded;
+
+    fn log(folder: &tempfile::TempDir, clock: Clock) -> RevocationLog {
+        let metrics = Arc::new(crate::metrics::Metrics::new(&[]).unwrap());
+        RevocationLog::new(Arc::new(Embedded::open(folder.path(), clock.clone(), metrics).unwrap()), clock)
+    }
+
+    fn user(name: &str) -> Revoked {
+        Revoked::User(UserId::parse(name).unwrap())
+    }
+
+    #[tokio::test]
+    async fn numbers_grow_and_nothing_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, time) = Clock::manual(1_800_000_000);
+        let log = log(&folder, clock);
+        assert_eq!((log.number().await.unwrap(), log.all().await.unwrap()), (0, (0, Vec::new())));
+        let first = log.append(user("@a:x")).await.unwrap();
+        let second = log.append(user("@b:x")).await.unwrap();
+        assert_eq!((first.number, second.number), (1_800_000_000_000, 1_800_000_000_001));
+        assert_eq!(log.since(0).await.unwrap().unwrap(), [first.clone(), second.clone()]);
+        assert_eq!(log.since(first.number).await.unwrap().unwrap(), [second.clone()]);
+        assert_eq!(log.since(second.number).await.unwrap().unwrap(), []);
+        assert_eq!(log.since(first.number - 1).await.unwrap(), None, "a number that was never given");
+
+        time.advance(LOGGED_FOR * 2);
+        let third = log.append(user("@a:x")).await.unwrap();
+        assert_eq!(log.since(second.number).await.unwrap().unwrap(), [third.clone()]);
+        assert_eq!(log.since(first.number).await.unwrap(), None, "what it would need has left the log");
+        let (number, mut all) = log.all().await.unwrap();
+        all.sort_by_key(|revocation| revocation.number);
+        assert_eq!((number, all), (third.number, vec![second, third]), "one entry for each that is revoked");
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_ends_with_the_tokens_that_it_voids() {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, time) = Clock::manual(1_800_000_000);
+        let log = log(&folder, clock);
+        let app = MiniAppId::parse("ma_shop").unwrap();
+        for what in [
+            Revoked::Grant("g".to_owned()),
+            Revoked::App(app),
+            Revoked::Token { jti: "j".to_owned(), expires_at: 1_800_000_100 },
+            Revoked::Payments { off: true },
+        ] {
+            log.append(what).await.unwrap();
+        }
+        let kinds = async |log: &RevocationLog| {
+            let (_, all) = log.all().await.unwrap();
+            let mut kinds: Vec<&str> = all.iter().map(|revocation| revocation.what.kind()).collect();
+            kinds.sort_unstable();
+            kinds
+        };
+        assert_eq!(kinds(&log).await, ["app", "grant", "payments", "token"]);
+        time.advance(Duration::from_secs(200));
+        assert_eq!(kinds(&log).await, ["app", "grant", "payments"]);
+        time.advance(GRANTS_FOR);
+        assert_eq!(kinds(&log).await, ["app", "payments"]);
+        time.advance(EPOCHS_FOR);
+        assert_eq!(kinds(&log).await, ["payments"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_at_once_stand_in_one_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(&folder, Clock::manual(1_800_000_000).0);
+        let each = (0..16).map(|n| {
+            let log = log.clone();
+            tokio::spawn(async move { log.append(user(&format!("@u{n}:x"))).await.unwrap() })
+        });
+        futures::future::join_all(each).await;
+        let found = log.since(0).await.unwrap().unwrap();
+        assert_eq!(found.len(), 16);
+        assert!(found.iter().zip(found.iter().skip(1)).all(|(one, next)| one.number < next.number));
+    }
+}
