@@ -20,8 +20,8 @@ use crate::config::MiniApp;
 use crate::error::{OauthError, Refusal};
 use crate::model::oauth::{Grant, GrantId};
 use crate::model::token::TepClaims;
-use crate::model::{Scope, ScopeSet};
-use crate::policy::authn::{Caller, Client, Revoked};
+use crate::model::{Revoked, Scope, ScopeSet};
+use crate::policy::authn::{Caller, Client};
 use crate::policy::{Form, Permit};
 use crate::store::oauth::Grants;
 
@@ -77,7 +77,7 @@ fn now(services: &Services) -> u64 {
 async fn end(services: &Services, id: GrantId) -> Result<Option<Grant>, Refusal> {
     // First what is already out, then what could yet be fetched: a failure in between leaves nothing in force that a
     // second try would not reach.
-    services.verifier.revocations().revoke(Revoked::Grant(id.to_string()), services.clock.unix_secs());
+    services.revocations.revoke(Revoked::Grant(id.to_string())).await?;
     Ok(Grants::new(services.store.clone()).end(id).await?)
 }
 
@@ -96,6 +96,7 @@ fn is_withdrawn(services: &Services, id: GrantId, grant: &Grant) -> bool {
         issuer: services.config.issuer().to_owned(),
         kid: String::new(),
         issued_at: grant.granted_at / 1000,
+        revocation: None,
         expires_at: u64::MAX,
     })
 }

@@ -4,9 +4,10 @@
 //! as if it had been one: the client wants it to be worth nothing, and to this client it is (RFC 7009 section 2.2).
 
 use crate::error::Refusal;
+use crate::model::Revoked;
 use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
-use crate::policy::authn::{Fault, Revoked};
+use crate::policy::authn::Fault;
 use crate::store::oauth::{Credential, Grants, Kind};
 
 use super::{client_of, end, form_of, required};
@@ -33,7 +34,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
                 if let Some(jti) = &verified.claims.jti {
                     let (jti, expires_at) = (jti.clone(), verified.claims.expires_at);
                     let revoked = Revoked::Token { jti, expires_at };
-                    services.verifier.revocations().revoke(revoked, services.clock.unix_secs());
+                    services.revocations.revoke(revoked).await?;
                 }
             }
             // Nobody knows whether it is one: not the moment to say that it is worth nothing (RFC 7009 section 2.2.1).
