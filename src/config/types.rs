@@ -243,6 +243,8 @@ pub struct RedisTimeouts {
     pub command: Duration,
     /// For an operation with everything that is tried for it: repetitions, redirections, a fail-over.
     pub total: Duration,
+    /// For deciding a limit; later than that the policy's `on_store_failure` holds.
+    pub limits: Duration,
 }
 
 impl RedisStore {

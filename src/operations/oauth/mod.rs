@@ -95,6 +95,8 @@ fn is_withdrawn(services: &Services, id: GrantId, grant: &Grant) -> bool {
         privileged: false,
         issuer: services.config.issuer().to_owned(),
         kid: String::new(),
+        // Revocations are numbered by the millisecond: one that came before the grant does not end it.
+        revocation: Some(grant.granted_at),
         issued_at: grant.granted_at / 1000,
         revocation: None,
         expires_at: u64::MAX,

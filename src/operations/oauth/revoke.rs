@@ -33,8 +33,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
             Ok(verified) if verified.claims.app == client.app.id => {
                 if let Some(jti) = &verified.claims.jti {
                     let (jti, expires_at) = (jti.clone(), verified.claims.expires_at);
-                    let revoked = Revoked::Token { jti, expires_at };
-                    services.revocations.revoke(revoked).await?;
+                    services.revocations.revoke(Revoked::Token { jti, expires_at }).await?;
                 }
             }
             // Nobody knows whether it is one: not the moment to say that it is worth nothing (RFC 7009 section 2.2.1).
