@@ -98,7 +98,6 @@ fn is_withdrawn(services: &Services, id: GrantId, grant: &Grant) -> bool {
         // Revocations are numbered by the millisecond: one that came before the grant does not end it.
         revocation: Some(grant.granted_at),
         issued_at: grant.granted_at / 1000,
-        revocation: None,
         expires_at: u64::MAX,
     })
 }
