@@ -71,7 +71,8 @@ impl Live {
         };
         let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set")?;
         let generation = Generation::default();
-        let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;
+        let keyring = Keyring::open_after(path, master_key, config.previous_master_key.as_ref(), generation.clone())
+            .map_err(|error| error.to_string())?;
         keyring.ensure_signing_key(clock.unix_secs()).map_err(|error| error.to_string())?;
         let revocations = Arc::new(Revocations::new(generation.clone()));
         let log = RevocationLog::new(store.clone(), clock.clone());
