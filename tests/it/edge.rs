@@ -27,7 +27,7 @@ use tmcp_edge::policy::authn::Generation;
 use tmcp_edge::policy::keyring::{Keyring, TokenRequest};
 use tmcp_edge::sandbox::recorder::Recorded;
 use tmcp_edge::sandbox::{Running, Sandbox, SandboxConfig, Served, random};
-use tmcp_edge::store::{self, Backend};
+use tmcp_edge::store::Backend;
 
 use crate::wire::{Answer, Request, Wire};
 
@@ -121,7 +121,7 @@ pub struct TestEdge {
     keyring: Keyring,
     certificate: String,
     _process: Guarded,
-    background: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 /// The edge that tests share.
@@ -334,7 +334,7 @@ impl TestEdge {
             keyring,
             certificate: pair.cert.pem(),
             _process: process,
-            background: runtime,
+            runtime,
         };
         let started = Stopwatch::start();
         while TcpStream::connect(address).is_err() {
@@ -349,6 +349,18 @@ impl TestEdge {
     /// What the edge has said on its standard output and error.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("edge.log")).unwrap()
+    }
+
+    /// The edge's store, opened beside it as commands do.
+    pub fn store(&self) -> Arc<dyn Backend> {
+        let place = config::Store::Embedded { path: self.folder.path().join("store") };
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
+        tmcp_edge::store::open(&place, &Clock::system(), &metrics).unwrap().store
+    }
+
+    /// Waits for something that a test does itself.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
     }
 
     /// The access log's lines, as JSON.
@@ -399,21 +411,9 @@ impl TestEdge {
         tokens.into_iter().find(|(known, _)| *known == user(localpart)).unwrap().1
     }
 
-    /// The edge's store, beside the edge.
-    pub fn store(&self) -> Arc<dyn Backend> {
-        let place = config::Store::Embedded { path: self.folder.path().join("store") };
-        let metrics = Arc::new(Metrics::new(&[]).unwrap());
-        store::open(&place, &Clock::system(), &metrics).unwrap().store
-    }
-
     /// The `iss` of its tokens.
     pub fn issuer(&self) -> &str {
         &self.issuer
-    }
-
-    /// Waits for what is asynchronous.
-    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.background.block_on(future)
     }
 
     /// `Basic` with the shop's client id and secret.

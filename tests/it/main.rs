@@ -22,6 +22,7 @@ mod limits;
 mod logs;
 mod matrix;
 mod oauth;
+mod pages;
 mod paths;
 mod resolve;
 mod rows;

@@ -125,7 +125,7 @@ fn a_matrix_session_is_delegated_for_what_was_approved() {
 
     let approvals = Approvals::new(edge.store());
     let app = tmcp_edge::model::MiniAppId::parse(APP).unwrap();
-    edge.wait(approvals.add(&alice, &app, ScopeSet::from_list("wallet:history"), now() / 1000)).unwrap();
+    edge.block_on(approvals.add(&alice, &app, ScopeSet::from_list("wallet:history"), now() / 1000)).unwrap();
     let answer = exchange(&token, "wallet:history").json();
     assert_eq!((text(&answer, "user_id"), &answer["delegated_session"]), (alice.as_str(), &true.into()));
     assert_eq!(text(&answer, "issued_token_type"), "urn:tmcp:params:oauth:token-type:tep");

@@ -75,7 +75,7 @@ fn code(edge: &TestEdge, user: &UserId, changes: &[(&str, &str)]) -> String {
     let asked = sent_back(&authorize(edge, changes));
     let session = Credential::parse(Kind::Consent, asked["session"].as_str().unwrap()).unwrap();
     let questions = Questions::new(edge.store());
-    edge.wait(async {
+    edge.block_on(async {
         let held = questions.get(&session).await.unwrap().unwrap();
         let held = questions.identify(&session, held, user.clone(), MINUTE).await.unwrap().unwrap();
         let (scopes, now) = (held.value.scopes, now());
@@ -115,7 +115,7 @@ fn balance(edge: &TestEdge, token: &str) -> u16 {
 /// The user types a device's code, and says yes.
 fn approve_device(edge: &TestEdge, user: &UserId, user_code: &str, scopes: ScopeSet) {
     let devices = Devices::new(edge.store());
-    edge.wait(async {
+    edge.block_on(async {
         let (id, held) = devices.by_user_code(&UserCode::parse(user_code).unwrap()).await.unwrap().unwrap();
         let approved = held.value.clone().approved(user.clone(), scopes).unwrap();
         assert!(devices.change(id, &held, &approved, now()).await.unwrap());
