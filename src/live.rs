@@ -17,7 +17,7 @@ use crate::policy::authn::cache::TokenCache;
 use crate::policy::authn::{Generation, RevocationFeed, Revocations, VerifierState};
 use crate::policy::guard::Peers;
 use crate::policy::keyring::Keyring;
-use crate::policy::rate_limit::Buckets;
+use crate::policy::rate_limit::{Buckets, Engine, Shared};
 use crate::store::redis::Redis;
 use crate::store::revocations::RevocationLog;
 use crate::store::{self, Backend, Opened};
@@ -34,8 +34,12 @@ pub struct Live {
     pub store: Arc<dyn Backend>,
     /// The Redis that the store is on, shared with other edges; `None`: the store is this machine's.
     pub redis: Option<Redis>,
-    /// Limit buckets.
+    /// Limit buckets of this process.
     pub buckets: Arc<Buckets>,
+    /// Those that instances share, when there is a Redis.
+    pub shared: Option<Arc<Shared>>,
+    /// Where limits are counted: either of them.
+    pub limits: Arc<dyn Engine>,
     /// What is known of addresses.
     pub peers: Arc<Peers>,
     /// Keys, verified tokens, revocations.
@@ -56,12 +60,19 @@ impl Live {
     pub fn open(config: &Config, clock: Clock) -> Result<Live, String> {
         let metrics = Arc::new(Metrics::new(Code::NAMES).map_err(|error| error.to_string())?);
         let Opened { store, redis } = store::open(&config.store, &clock, &metrics)?;
+        let buckets = Arc::new(Buckets::new(config.cache.rate_limit.max_size));
+        let shared = shared_limits(config, redis.as_ref(), &clock, &metrics, &buckets);
+        let limits: Arc<dyn Engine> = match &shared {
+            Some(shared) => shared.clone(),
+            None => buckets.clone(),
+        };
         let Store::Embedded { path } = &config.store else {
             return Err("store.kind: redis holds no key ring yet".to_owned());
         };
         let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set")?;
         let generation = Generation::default();
-        let keyring = Keyring::open(path, master_key, generation.clone()).map_err(|error| error.to_string())?;
+        let keyring = Keyring::open_after(path, master_key, config.previous_master_key.as_ref(), generation.clone())
+            .map_err(|error| error.to_string())?;
         keyring.ensure_signing_key(clock.unix_secs()).map_err(|error| error.to_string())?;
         let revocations = Arc::new(Revocations::new(generation.clone()));
         let log = RevocationLog::new(store.clone(), clock.clone());
@@ -71,7 +82,9 @@ impl Live {
             metrics: metrics.clone(),
             store,
             redis,
-            buckets: Arc::new(Buckets::new(config.cache.rate_limit.max_size)),
+            buckets,
+            shared,
+            limits,
             peers: Arc::new(Peers::new()),
             tokens: VerifierState {
                 generation,
@@ -91,6 +104,9 @@ impl Live {
     /// Puts the parts of `config` into force that bound this state rather than derive anything from it.
     pub fn apply(&self, config: &Config) {
         self.buckets.set_max_bytes(config.cache.rate_limit.max_size);
+        if let Some(shared) = &self.shared {
+            shared.set_max_bytes(config.cache.rate_limit.max_size);
+        }
         self.bodies.set_limit(config.server.limits.buffered_bodies);
         self.egress.set_policy(egress_policy(config));
     }
@@ -102,6 +118,21 @@ impl Live {
         self.peers.sweep(now);
         self.tokens.revocations.sweep(self.clock.unix_secs());
     }
+}
+
+/// Limits over several instances, where the store is one that they share.
+fn shared_limits(
+    config: &Config,
+    redis: Option<&Redis>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+    buckets: &Arc<Buckets>,
+) -> Option<Arc<Shared>> {
+    let Store::Redis(store) = &config.store else { return None };
+    let deadline = store.timeouts.limits;
+    let shared = Shared::new(redis?.clone(), clock.clone(), metrics.clone(), deadline, buckets.clone());
+    shared.set_max_bytes(config.cache.rate_limit.max_size);
+    Some(shared)
 }
 
 /// What the config allows, and loopback when the config itself names a URL there: a developer's issuer or

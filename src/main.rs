@@ -144,6 +144,8 @@ enum KeysAction {
     List(ConfigFile),
     /// Let the announced key sign; the old one stays published until its last token has expired
     Rotate(ConfigFile),
+    /// Seal every key under the config's master key, after that was changed
+    Reseal(ConfigFile),
     /// Withdraw a key: every token that it signed is refused from now on
     Revoke {
         /// The key's id, as `keys list` prints it
@@ -201,6 +203,7 @@ fn main() -> ExitCode {
             KeysAction::New(at) => commands::keys::new(&at.config),
             KeysAction::List(at) => commands::keys::list(&at.config),
             KeysAction::Rotate(at) => commands::keys::rotate(&at.config),
+            KeysAction::Reseal(at) => commands::keys::reseal(&at.config),
             KeysAction::Revoke { kid, config } => commands::keys::revoke(&config.config, &kid),
         },
         Command::Revoke { config, app, user, grant, token, payments } => {

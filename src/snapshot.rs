@@ -79,7 +79,7 @@ impl Snapshot {
         let policy = Policy::build(Ingredients {
             config: &config,
             clock: &live.clock,
-            buckets: &live.buckets,
+            limits: &live.limits,
             peers: &live.peers,
             tokens: &live.tokens,
             egress: &live.egress,

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::cache::Purge;
 use crate::config::Admin as Access;
+use crate::policy::rate_limit::LimitKey;
 
 /// The edge as its admin address sees it.
 #[async_trait]
@@ -33,6 +34,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// Takes answers out of the response cache; the result is how many.
     fn purge(&self, what: &Purge) -> u64;
+
+    /// How a caller stands with every limit policy that it has used something of. The error is for the log.
+    async fn limits(&self, whose: LimitKey) -> Result<Vec<CallerLimit>, String>;
+
+    /// Makes everything available to a caller again. The error is for the log.
+    async fn reset_limits(&self, whose: LimitKey) -> Result<(), String>;
 
     /// Reloads the config. The result is the revision then in force, or every error of the config that was not taken.
     async fn reload(&self) -> Result<u64, Vec<String>>;
@@ -111,6 +118,24 @@ pub struct CacheUsage {
     pub bytes: u64,
     /// Bytes it may hold.
     pub max_bytes: u64,
+}
+
+/// How a caller stands with one limit policy.
+#[derive(Clone, Debug, Serialize)]
+pub struct CallerLimit {
+    /// The policy.
+    pub policy: String,
+    /// The mini-app whose override it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub override_of: Option<String>,
+    /// Calls that would succeed at once.
+    pub remaining: u32,
+    /// Calls that a caller who has been quiet may make at once.
+    pub of: u64,
+    /// Seconds until a call succeeds, rounded up; 0: it does now.
+    pub retry_after_seconds: u64,
+    /// Seconds until everything is available again, rounded up.
+    pub full_after_seconds: u64,
 }
 
 /// One route.

@@ -12,6 +12,7 @@
 mod api;
 mod control;
 mod guard;
+mod limits;
 mod listener;
 mod page;
 
@@ -33,7 +34,9 @@ use crate::telemetry::export::Exporter;
 
 use listener::{Bounded, Peer, Unheard};
 
-pub use control::{AddressStatus, BreakerStatus, CacheUsage, Control, LastReload, RouteLine, Status, UpstreamStatus};
+pub use control::{
+    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, RouteLine, Status, UpstreamStatus,
+};
 
 /// Largest request body, bytes.
 const BODY: usize = 16 * 1024;
@@ -94,6 +97,8 @@ impl Admin {
             .route("/api/v1/reload", post(api::reload))
             .route("/api/v1/cache", get(api::caches).merge(delete(api::purge_by_query)))
             .route("/api/v1/cache/purge", post(api::purge_by_body))
+            .route("/api/v1/limits", get(limits::limits))
+            .route("/api/v1/limits/reset", post(limits::reset))
             .fallback(api::not_found)
             .method_not_allowed_fallback(api::method_not_allowed)
             .layer(DefaultBodyLimit::max(BODY))

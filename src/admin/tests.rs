@@ -11,6 +11,7 @@ use crate::cache::Purge;
 use crate::config::{Admin as Access, AdminToken, Secret};
 use crate::error::Code;
 use crate::metrics::Decision;
+use crate::policy::rate_limit::LimitKey;
 
 /// An edge that does as the test says and remembers what was asked of it.
 struct Edge {
@@ -58,6 +59,19 @@ impl Control for Edge {
     fn purge(&self, what: &Purge) -> u64 {
         self.purged.lock().push(what.clone());
         3
+    }
+
+    async fn limits(&self, whose: LimitKey) -> Result<Vec<CallerLimit>, String> {
+        if whose == LimitKey::ip([192, 0, 2, 1].into()) {
+            return Err("the store does not answer".to_owned());
+        }
+        let (policy, override_of) = ("default".to_owned(), None);
+        let (remaining, of, retry_after_seconds, full_after_seconds) = (0, 120, 1, 72);
+        Ok(vec![CallerLimit { policy, override_of, remaining, of, retry_after_seconds, full_after_seconds }])
+    }
+
+    async fn reset_limits(&self, whose: LimitKey) -> Result<(), String> {
+        self.limits(whose).await.map(drop)
     }
 
     async fn reload(&self) -> Result<u64, Vec<String>> {
@@ -281,4 +295,24 @@ async fn the_page_shows_what_is_wrong_and_runs_nothing() {
     {
         assert!(page.contains(part), "{part}: {page}");
     }
+}
+
+#[tokio::test]
+async fn limits_of_one_caller_are_shown_and_reset() {
+    let admin = running("127.0.0.1:9090", Ok(7)).await;
+    let shown = |query: &str| answer(admin.get(&format!("/api/v1/limits{query}")).bearer_auth(&admin.token));
+    let reset = |body: &'static str| answer(admin.post("/api/v1/limits/reset").bearer_auth(&admin.token).body(body));
+    let standing = json!([{
+        "policy": "default", "remaining": 0, "of": 120, "retry_after_seconds": 1, "full_after_seconds": 72,
+    }]);
+    assert_eq!(shown("?user=@alice:tween.example&app=ma_shop_001").await, (StatusCode::OK, standing));
+    assert_eq!(reset(r#"{"user": "@alice:tween.example"}"#).await, (StatusCode::OK, json!({"reset": true})));
+    for bad in ["", "?user=alice", "?app=shop", "?address=1.2.3", "?user=@a:b.c&address=192.0.2.7", "?who=x"] {
+        assert_eq!(shown(bad).await.0, StatusCode::BAD_REQUEST, "{bad}");
+    }
+    for bad in ["", "{}", r#"{"user": 1}"#, r#"{"address": "192.0.2.7", "app": "ma_x"}"#] {
+        assert_eq!(reset(bad).await.0, StatusCode::BAD_REQUEST, "{bad}");
+    }
+    assert_eq!(shown("?address=192.0.2.1").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(reset(r#"{"address": "192.0.2.1"}"#).await.0, StatusCode::SERVICE_UNAVAILABLE);
 }

@@ -6,11 +6,14 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use crate::admin::{AddressStatus, BreakerStatus, CacheUsage, Control, LastReload, RouteLine, Status, UpstreamStatus};
+use crate::admin::{
+    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, RouteLine, Status, UpstreamStatus,
+};
 use crate::cache::{Purge, ResponseCache};
 use crate::clock::{Tick, rfc3339};
 use crate::config::Admin as Access;
 use crate::metrics::{BreakerState, CacheName, ConnectionRefusal, Metrics};
+use crate::policy::rate_limit::{LimitKey, Policy, Report};
 use crate::policy::route::{Route, RouteAnswer};
 use crate::server::{Counters, Handle};
 use crate::snapshot::Edge;
@@ -133,6 +136,24 @@ impl Control for EdgeControl {
 
     fn purge(&self, what: &Purge) -> u64 {
         self.cache.load().purge(what)
+    }
+
+    async fn limits(&self, whose: LimitKey) -> Result<Vec<CallerLimit>, String> {
+        let (snapshot, clock) = (self.edge.snapshot(), &self.edge.live().clock);
+        let used = snapshot.policy.limiter.look_at(clock.tick(), clock.unix_secs(), whose).await;
+        let line = |(policy, report): (&Policy, Report)| CallerLimit {
+            policy: policy.name.clone(),
+            override_of: policy.app.as_ref().map(ToString::to_string),
+            remaining: report.remaining + report.burst_remaining,
+            of: u64::from(report.limit) + u64::from(report.burst),
+            retry_after_seconds: report.retry_after.unwrap_or(report.reset_after),
+            full_after_seconds: report.reset_after,
+        };
+        used.map(|used| used.into_iter().map(line).collect()).map_err(|error| error.to_string())
+    }
+
+    async fn reset_limits(&self, whose: LimitKey) -> Result<(), String> {
+        self.edge.snapshot().policy.limiter.reset(whose).await.map_err(|error| error.to_string())
     }
 
     async fn reload(&self) -> Result<u64, Vec<String>> {

@@ -56,6 +56,13 @@ pub fn rotate(path: &Path) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `tmcp-edge keys reseal`.
+pub fn reseal(path: &Path) -> Result<ExitCode, String> {
+    open(&load(path)?)?.reseal(now()).map_err(|error| error.to_string())?;
+    println!("Every key is sealed under keys.master_key_file; once all edges use it, the previous one can go.");
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `tmcp-edge keys revoke`.
 pub fn revoke(path: &Path, kid: &str) -> Result<ExitCode, String> {
     let successor = open(&load(path)?)?.revoke(kid, now()).map_err(|error| error.to_string())?;
@@ -118,7 +125,8 @@ fn open_with(config: &Config, generation: Generation) -> Result<Keyring, String>
         return Err("store.kind: redis holds no key ring yet".to_owned());
     };
     let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set: it seals the signing keys")?;
-    Keyring::open(path, master_key, generation).map_err(|error| error.to_string())
+    Keyring::open_after(path, master_key, config.previous_master_key.as_ref(), generation)
+        .map_err(|error| error.to_string())
 }
 
 fn now() -> u64 {

@@ -251,6 +251,12 @@ async fn look_after(edge: Arc<Edge>) {
             }
         }
     };
+    let limits = async {
+        match &edge.live().shared {
+            Some(shared) => shared.clone().look_after().await,
+            None => std::future::pending().await,
+        }
+    };
     let issuers = async {
         loop {
             let snapshot = edge.snapshot();
@@ -266,5 +272,5 @@ async fn look_after(edge: Arc<Edge>) {
             }
         }
     };
-    tokio::join!(sweeping, keys, edge.live().revocations.follow(), issuers);
+    tokio::join!(sweeping, keys, limits, edge.live().revocations.follow(), issuers);
 }

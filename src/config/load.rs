@@ -10,6 +10,7 @@ use super::map::Map;
 use super::opener::{Disk, Opener};
 use super::problem::{Problem, Problems};
 use super::reader::{Load, Value};
+use super::tokens::MasterKeys;
 use super::tree::{NOTHING, Node};
 use super::types::{AccessLog, Config, Log, Server, Validation};
 use super::upstream::{Upstreams, WALLET};
@@ -81,7 +82,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
     });
     let server = m.section("server", server::read);
     let store = m.section("store", store::read);
-    let master_key = m.section("keys", tokens::master_key);
+    let MasterKeys { master_key, previous_master_key } = m.section("keys", tokens::master_keys);
 
     let upstreams = match m.get("upstreams") {
         Some(value) => upstream::folder(&value),
@@ -129,6 +130,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
         server,
         store: store?,
         master_key,
+        previous_master_key,
         tokens,
         oauth,
         rate_limits,

@@ -150,5 +150,6 @@ fn timeouts(m: &mut Map<'_>) -> RedisTimeouts {
         connect: m.or("connect", Duration::from_secs(1), time),
         command: m.or("command", Duration::from_secs(1), time),
         total: m.or("total", Duration::from_secs(5), time),
+        limits: m.or("limits", 5 * MILLI, |v| v.duration(MILLI..=Duration::from_secs(1))),
     }
 }

@@ -21,22 +21,32 @@ use crate::model::ids::is_server_name;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// The section `keys`.
+pub(super) struct MasterKeys {
+    pub(super) master_key: Option<Secret>,
+    pub(super) previous_master_key: Option<Secret>,
+}
+
 /// Reads `keys`.
-pub(super) fn master_key(m: &mut Map<'_>) -> Option<Secret> {
-    let key = m.secret("master_key", "master_key_file");
-    match &key {
-        Some(key) if !is_32_bytes(key.expose()) => {
-            return m
-                .whole()
-                .refuse("the master key is not 32 bytes", "64 hex digits, or base64 (openssl rand -hex 32)");
-        }
-        None if !m.has("master_key") && !m.has("master_key_file") => m.whole().unmet(
+pub(super) fn master_keys(m: &mut Map<'_>) -> MasterKeys {
+    let master_key = read_key(m, "master_key", "master_key_file", "the master key is not 32 bytes");
+    if !m.has("master_key") && !m.has("master_key_file") {
+        m.whole().unmet(
             "no master key: signing keys and secrets in the store could not be sealed",
             "keys: { master_key_file: <path> } (openssl rand -hex 32 makes one)",
-        ),
-        _ => {}
+        );
     }
-    key
+    let previous_master_key =
+        read_key(m, "previous_master_key", "previous_master_key_file", "the previous master key is not 32 bytes");
+    MasterKeys { master_key, previous_master_key }
+}
+
+fn read_key(m: &mut Map<'_>, key: &'static str, file_key: &'static str, short: &'static str) -> Option<Secret> {
+    let secret = m.secret(key, file_key)?;
+    if is_32_bytes(secret.expose()) {
+        return Some(secret);
+    }
+    m.whole().refuse(short, "64 hex digits, or base64 (openssl rand -hex 32)")
 }
 
 fn is_32_bytes(text: &str) -> bool {

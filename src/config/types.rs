@@ -30,6 +30,8 @@ pub struct Config {
     /// The key that seals keys and secrets in the store: 32 bytes, hex or base64 in the file. `None` when the config
     /// names none: `run` then refuses to start.
     pub master_key: Option<Secret>,
+    /// The master key before that one, while what it has sealed is still about.
+    pub previous_master_key: Option<Secret>,
     /// TEP tokens.
     pub tokens: Tokens,
     /// The OAuth server.
@@ -243,6 +245,8 @@ pub struct RedisTimeouts {
     pub command: Duration,
     /// For an operation with everything that is tried for it: repetitions, redirections, a fail-over.
     pub total: Duration,
+    /// For deciding a limit; later than that the policy's `on_store_failure` holds.
+    pub limits: Duration,
 }
 
 impl RedisStore {

@@ -62,6 +62,12 @@ families! {
     CREDENTIALS Counter "tmcp_edge_credentials_total" ["kind", "result"] "Credentials other than TEP tokens looked at, by what came of it.";
     SCOPES Counter "tmcp_edge_scopes_used_total" ["scope"] "Requests admitted by virtue of a scope.";
     LIMITS Counter "tmcp_edge_limit_decisions_total" ["policy", "decision"] "Decisions of limit policies.";
+    LIMIT_ANSWERS Counter "tmcp_edge_limit_answers_total" ["from"] "Answers about limits shared through Redis, by what they came from.";
+    LIMIT_LEASES Counter "tmcp_edge_limit_leases_total" [] "Leases of tokens from Redis.";
+    LIMIT_LEASED_TOKENS Counter "tmcp_edge_limit_leased_tokens_total" [] "Tokens that those leases held.";
+    LIMIT_STORE_FAILURES Counter "tmcp_edge_limit_store_failures_total" [] "Questions about limits that Redis did not answer in time.";
+    LIMIT_STORE_UP Gauge "tmcp_edge_limit_store_up" [] "1 while limits are counted in Redis; 0 while each policy's on_store_failure holds, and where there is no Redis.";
+    LIMIT_INSTANCES Gauge "tmcp_edge_limit_instances" [] "Instances that share the limits, as last seen.";
     BODIES_REFUSED Counter "tmcp_edge_bodies_refused_total" ["reason"] "Request bodies refused.";
     BODIES_SANITISED Counter "tmcp_edge_bodies_sanitised_total" [] "Request bodies that sanitising changed.";
     BUFFERED Gauge "tmcp_edge_buffered_body_bytes" [] "Bytes of the buffered-body budget in use.";

@@ -192,6 +192,18 @@ labels! {
         WouldRefuse "would_refuse",
     }
 
+    /// How a shared limit came to its answer.
+    LimitAnswer {
+        /// From tokens on lease.
+        Lease "lease",
+        /// By a refusal that still stands.
+        Remembered "remembered",
+        /// By asking the store.
+        Asked "asked",
+        /// By the policy's own rule for when the store does not answer.
+        WithoutStore "without_store",
+    }
+
     /// Why a request body was refused.
     BodyRefusal {
         /// Larger than allowed.

@@ -49,6 +49,18 @@ pub struct Metrics {
     pub credentials: Counters2<Credential, CredentialResult>,
     /// Requests admitted by virtue of a scope.
     pub scopes: Counters<Scope>,
+    /// Answers about shared limits, by what they came from.
+    pub limit_answers: Counters<LimitAnswer>,
+    /// Leases of tokens.
+    pub limit_leases: IntCounter,
+    /// Tokens that those leases held.
+    pub limit_leased_tokens: IntCounter,
+    /// Questions about limits that were not answered in time.
+    pub limit_store_failures: IntCounter,
+    /// 1 while limits are counted in Redis.
+    pub limit_store_up: IntGauge,
+    /// Instances that share the limits.
+    pub limit_instances: IntGauge,
     /// Request bodies refused.
     pub bodies_refused: Counters<BodyRefusal>,
     /// Request bodies that sanitising changed.
@@ -126,6 +138,12 @@ impl Metrics {
             revocations_current: tables::gauge(r, &families::REVOCATIONS_CURRENT)?,
             credentials: Counters2::new(r, &families::CREDENTIALS)?,
             scopes: Counters::new(r, &families::SCOPES)?,
+            limit_answers: Counters::new(r, &families::LIMIT_ANSWERS)?,
+            limit_leases: tables::counter(r, &families::LIMIT_LEASES)?,
+            limit_leased_tokens: tables::counter(r, &families::LIMIT_LEASED_TOKENS)?,
+            limit_store_failures: tables::counter(r, &families::LIMIT_STORE_FAILURES)?,
+            limit_store_up: tables::gauge(r, &families::LIMIT_STORE_UP)?,
+            limit_instances: tables::gauge(r, &families::LIMIT_INSTANCES)?,
             bodies_refused: Counters::new(r, &families::BODIES_REFUSED)?,
             bodies_sanitised: tables::counter(r, &families::BODIES_SANITISED)?,
             buffered: tables::gauge(r, &families::BUFFERED)?,

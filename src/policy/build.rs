@@ -6,7 +6,7 @@ use super::authn::{Authn, HomeserverTokens, Registry, Rules, UserHasher, Verifie
 use super::guard::{PeerGuard, Peers};
 use super::issuers::Issuers;
 use super::keyring::issuer_of;
-use super::rate_limit::{Buckets, Limiter, Policies};
+use super::rate_limit::{Engine, Limiter, Policies};
 use super::route::RouteTable;
 use super::validate::Validator;
 use super::whoami::{MAX_OPEN, MatrixTokens};
@@ -24,8 +24,8 @@ pub struct Ingredients<'a> {
     pub config: &'a Config,
     /// The time.
     pub clock: &'a Clock,
-    /// Limit buckets.
-    pub buckets: &'a Arc<Buckets>,
+    /// Where limit buckets live.
+    pub limits: &'a Arc<dyn Engine>,
     /// What is known of addresses.
     pub peers: &'a Arc<Peers>,
     /// Keys, verified tokens, revocations.
@@ -44,7 +44,7 @@ impl Policy {
         let config = from.config;
         let table = RouteTable::build(config);
         let policies = Policies::new(&config.rate_limits, &config.rate_limit_overrides).map_err(|e| e.to_string())?;
-        let limiter = Limiter::new(policies, from.buckets.clone());
+        let limiter = Limiter::new(policies, from.limits.clone());
         let limits = route_limits(&table, &limiter, &from.tokens.metrics);
         let guard = PeerGuard::new(&config.server.limits, from.peers.clone()).map_err(|error| error.to_string())?;
         let validator = Validator::new(&config.validation).map_err(|error| error.to_string())?;

@@ -288,6 +288,12 @@ impl Policy {
                 trail.limit = Some(report);
                 Ok(())
             }
+            Decision::Unknown => Err(Refusal::new(
+                Code::ServiceUnavailable,
+                "Whether this call is within its limits cannot be told now. Try again shortly.",
+            )
+            .inside("limits: the store does not answer, and a policy of this route is closed then")
+            .retry_after(1)),
             Decision::Refused(report) => {
                 let refusal = report.refusal();
                 trail.limit = Some(report);

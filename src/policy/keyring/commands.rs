@@ -1,9 +1,9 @@
 //! What `tmcp-edge keys` does. Each change happens under the file's lock and is in the file when the call returns; an
 //! edge that is running notices within a second.
 
-use super::{Keyring, KeyringError};
+use super::{Keyring, KeyringError, PURPOSE};
 use crate::policy::authn::verifier::MAX_LIFETIME;
-use crate::store::keys::{KeyDocument, KeyState};
+use crate::store::keys::{KeyDocument, KeyRecord, KeyState};
 
 /// Until a running edge has noticed that a key signs no more, with room to spare, seconds.
 const NOTICE: u64 = 60;
@@ -151,9 +151,31 @@ impl Keyring {
             for key in document.keys.iter_mut().filter(|key| key.accepted_until.is_some_and(|until| until <= now)) {
                 key.sealed = None;
             }
+            for key in &mut document.keys {
+                self.seal_afresh(key)?;
+            }
             change(document)
         })?;
         self.load()?;
         Ok(outcome)
+    }
+
+    /// Seals every key under the current master key, after the master key was changed. So does every other change of the
+    /// ring: a ring is never sealed under two.
+    ///
+    /// # Errors
+    /// When a key does not open under either master key, or the file cannot be written.
+    pub fn reseal(&self, now: u64) -> Result<(), KeyringError> {
+        self.change(now, |_| Ok(()))
+    }
+
+    fn seal_afresh(&self, key: &mut KeyRecord) -> Result<(), KeyringError> {
+        let Some(sealed) = &key.sealed else { return Ok(()) };
+        let fresh = self.sealer.seals_afresh(PURPOSE, &key.kid, sealed);
+        let fresh = fresh.map_err(|error| KeyringError::Key { kid: key.kid.clone(), reason: error.to_string() })?;
+        if fresh.is_some() {
+            key.sealed = fresh;
+        }
+        Ok(())
     }
 }

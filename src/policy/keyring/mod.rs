@@ -167,9 +167,22 @@ impl Keyring {
     /// # Errors
     /// When the master key is malformed or not the ring's, or the file or a key in it cannot be read.
     pub fn open(folder: &Path, master_key: &Secret, generation: Generation) -> Result<Keyring, KeyringError> {
+        Keyring::open_after(folder, master_key, None, generation)
+    }
+
+    /// As [`Keyring::open`], for a ring that the previous master key may have sealed.
+    ///
+    /// # Errors
+    /// As [`Keyring::open`].
+    pub fn open_after(
+        folder: &Path,
+        master_key: &Secret,
+        previous: Option<&Secret>,
+        generation: Generation,
+    ) -> Result<Keyring, KeyringError> {
         let keyring = Keyring {
             file: KeyFile::in_folder(folder),
-            sealer: Sealer::new(master_key).map_err(KeyringError::MasterKey)?,
+            sealer: Sealer::after(master_key, previous).map_err(KeyringError::MasterKey)?,
             generation,
             ring: ArcSwap::default(),
             seen: Mutex::new(None),
@@ -265,7 +278,7 @@ impl Keyring {
 
     fn check_master_key(&self, document: &KeyDocument) -> Result<(), KeyringError> {
         let configured = self.sealer.fingerprint();
-        if document.master_key.is_empty() || document.master_key == configured {
+        if document.master_key.is_empty() || self.sealer.knows(&document.master_key) {
             return Ok(());
         }
         let path = self.file.path().display().to_string();

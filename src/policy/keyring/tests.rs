@@ -168,3 +168,23 @@ async fn the_edge_looks_every_second() {
     }
     background.abort();
 }
+
+#[test]
+fn the_master_key_can_be_changed_while_an_edge_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = open(folder.path());
+    let kid = running.ensure_signing_key(NOW).unwrap().unwrap();
+    let new = Secret::new("cd".repeat(32));
+    let old = master_key();
+    let alone = |key: &Secret| Keyring::open(folder.path(), key, Generation::default());
+    assert!(matches!(alone(&new), Err(KeyringError::WrongMasterKey { .. })));
+    let both = Keyring::open_after(folder.path(), &new, Some(&old), Generation::default()).unwrap();
+    assert_eq!(both.ring().signing_kid(), Some(kid.as_str()));
+    assert!(alone(&old).is_ok(), "nothing is sealed afresh before it is asked for");
+    both.reseal(NOW).unwrap();
+    assert_eq!(alone(&new).unwrap().ring().signing_kid(), Some(kid.as_str()));
+    assert!(matches!(alone(&old), Err(KeyringError::WrongMasterKey { .. })));
+    // An edge that still has the old key keeps what it has in memory.
+    assert!(running.refresh().is_err());
+    assert_eq!(running.ring().signing_kid(), Some(kid.as_str()));
+}

@@ -20,7 +20,7 @@ pub struct TokenBucket {
     /// Units missing from an empty bucket.
     empty: u128,
     /// Tokens in a full bucket.
-    capacity: u32,
+    pub(super) capacity: u32,
 }
 
 impl TokenBucket {
@@ -29,6 +29,13 @@ impl TokenBucket {
         let common = gcd(u64::from(requests), per);
         let (token, rate) = (per / common, u64::from(requests) / common);
         TokenBucket { token, rate, empty: u128::from(token) * u128::from(capacity), capacity }
+    }
+
+    pub(super) fn share(&self, instances: u32) -> Self {
+        let instances = instances.max(1);
+        let token = self.token.saturating_mul(u64::from(instances));
+        let capacity = (self.capacity / instances).max(1);
+        TokenBucket { token, rate: self.rate, empty: u128::from(token) * u128::from(capacity), capacity }
     }
 
     pub(super) fn weigh(&self, state: State, now: Tick, cost: u32) -> Verdict {

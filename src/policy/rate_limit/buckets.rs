@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use futures::future::{BoxFuture, ready};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
@@ -33,6 +34,7 @@ use super::policies::Policy;
 use super::rule::{Rule, Standing, State, Wait};
 use super::shard::{BYTES_PER_BUCKET, Cleared, Shard, Slot};
 use crate::clock::Tick;
+use crate::store::StoreError;
 
 /// Enough that a few dozen threads rarely meet.
 const SHARDS: usize = 64;
@@ -162,7 +164,7 @@ impl Buckets {
         }
         let mut standings = SmallVec::new();
         standings.push(verdict.standing);
-        Outcome { admitted: charge.policy.report_only || verdict.granted.is_some(), standings }
+        Outcome { admitted: charge.policy.report_only || verdict.granted.is_some(), standings, lost: false }
     }
 
     fn take_all(&self, now: Tick, charges: &[Charge<'_>]) -> Outcome {
@@ -210,7 +212,7 @@ impl Buckets {
                 }
             }
         }
-        Outcome { admitted, standings }
+        Outcome { admitted, standings, lost: false }
     }
 
     fn put(&self, shard: &mut Shard, slot: Slot, state: State, now: Tick) {
@@ -244,5 +246,22 @@ impl Buckets {
 impl Engine for Buckets {
     fn take(&self, now: Tick, charges: &[Charge<'_>]) -> Taken {
         Taken::Now(self.decide(now, charges))
+    }
+
+    fn look_at<'a>(
+        &'a self,
+        now: Tick,
+        policy: &'a Policy,
+        key: LimitKey,
+    ) -> BoxFuture<'a, Result<Standing, StoreError>> {
+        Box::pin(ready(Ok(self.peek(policy, key, now))))
+    }
+
+    fn reset<'a>(&'a self, policy: &'a Policy, key: LimitKey) -> BoxFuture<'a, Result<(), StoreError>> {
+        let slot = Slot { family: policy.family, key };
+        if self.shard(self.place(&slot)).lock().forget(&slot) {
+            self.count(Cleared { swept: 1, evicted: 0 });
+        }
+        Box::pin(ready(Ok(())))
     }
 }

@@ -8,15 +8,14 @@
 //! its arithmetic; later where somebody else has to be asked. Tokens held on behalf of a shared store are at
 //! hand, too, so such an engine answers at once most of the time, and waits only where exactness needs it.
 
-use std::future::Future;
-use std::pin::Pin;
-
+use futures::future::BoxFuture;
 use smallvec::SmallVec;
 
 use super::key::LimitKey;
 use super::policies::Policy;
 use super::rule::{Standing, Wait};
 use crate::clock::Tick;
+use crate::store::StoreError;
 
 /// Tokens asked of one bucket.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +36,8 @@ pub struct Outcome {
     /// How each charge stands, in the order asked. Report-only policies that object have [`Standing::wait`] set though
     /// the call is admitted; they gave no tokens.
     pub standings: SmallVec<[Standing; 2]>,
+    /// Refused for no other reason than that the store does not answer and a policy is closed then.
+    pub lost: bool,
 }
 
 impl Outcome {
@@ -51,7 +52,7 @@ pub enum Taken {
     /// Decided.
     Now(Outcome),
     /// Somebody has to be asked first. Dropping it leaves no tokens taken that are not handed back or void in time.
-    Later(Pin<Box<dyn Future<Output = Outcome> + Send>>),
+    Later(BoxFuture<'static, Outcome>),
 }
 
 /// A place where buckets live.
@@ -61,4 +62,15 @@ pub trait Engine: Send + Sync {
     /// When any policy objects that is not report-only, no bucket changes, and standings are those before the call.
     /// Otherwise every bucket of a policy that does not object has given its tokens.
     fn take(&self, now: Tick, charges: &[Charge<'_>]) -> Taken;
+
+    /// How a key stands, if it asked for one token; nothing is taken. For operators: it asks wherever the bucket is.
+    fn look_at<'a>(
+        &'a self,
+        now: Tick,
+        policy: &'a Policy,
+        key: LimitKey,
+    ) -> BoxFuture<'a, Result<Standing, StoreError>>;
+
+    /// Forgets what a key has used, at every instance.
+    fn reset<'a>(&'a self, policy: &'a Policy, key: LimitKey) -> BoxFuture<'a, Result<(), StoreError>>;
 }

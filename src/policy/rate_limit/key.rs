@@ -50,6 +50,11 @@ impl LimitKey {
         }
     }
 
+    /// As text: the same at every instance.
+    pub(super) fn hex(self) -> String {
+        format!("{:016x}{:016x}", self.high, self.low)
+    }
+
     fn named(tag: u8, parts: &[&[u8]]) -> Self {
         let [high, low] = words(parts);
         LimitKey { high: tagged(tag, high), low }

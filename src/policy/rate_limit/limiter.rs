@@ -6,10 +6,11 @@ use smallvec::SmallVec;
 
 use super::engine::{Charge, Engine, Outcome, Taken};
 use super::key::LimitKey;
-use super::policies::{Policies, PolicyId};
+use super::policies::{Policies, Policy, PolicyId};
 use super::report::Report;
 use super::rule::Wait;
 use crate::clock::Tick;
+use crate::store::StoreError;
 
 /// What a call has to be granted.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +32,15 @@ pub enum Decision {
     Admitted(Report),
     /// It may not; no claim took anything.
     Refused(Report),
+    /// Nobody can tell: the store does not answer, and a policy is closed then.
+    Unknown,
 }
 
 impl Decision {
     /// What to tell the caller.
     pub fn report(&self) -> Option<&Report> {
         match self {
-            Decision::Unlimited => None,
+            Decision::Unlimited | Decision::Unknown => None,
             Decision::Admitted(report) | Decision::Refused(report) => Some(report),
         }
     }
@@ -58,6 +61,38 @@ impl Limiter {
     /// The compiled policies, to look ids and names up.
     pub fn policies(&self) -> &Policies {
         &self.policies
+    }
+
+    /// How a key stands with every policy and override that it has used anything of.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn look_at(
+        &self,
+        now: Tick,
+        unix_secs: u64,
+        key: LimitKey,
+    ) -> Result<Vec<(&Policy, Report)>, StoreError> {
+        let mut used = Vec::new();
+        for (id, policy) in self.policies.all() {
+            let standing = self.engine.look_at(now, policy, key).await?;
+            if standing.full_in > 0 {
+                let charge = Charge { policy, key, cost: 1 };
+                used.push((policy, Report::new(id, &charge, &standing, unix_secs, None)));
+            }
+        }
+        Ok(used)
+    }
+
+    /// Forgets what a key has used, under every policy and at every instance.
+    ///
+    /// # Errors
+    /// When the store does not answer; some policies may have been reset then.
+    pub async fn reset(&self, key: LimitKey) -> Result<(), StoreError> {
+        for (_, policy) in self.policies.all() {
+            self.engine.reset(policy, key).await?;
+        }
+        Ok(())
     }
 
     /// Takes what every claim asks, or nothing (protocol section 8).
@@ -87,6 +122,9 @@ impl Limiter {
 }
 
 fn judge(now: Tick, unix_secs: u64, charges: &[(PolicyId, Charge<'_>)], outcome: &Outcome) -> Decision {
+    if outcome.lost {
+        return Decision::Unknown;
+    }
     let asked = || charges.iter().zip(&outcome.standings);
     let mut would_refuse = None;
     for ((id, charge), standing) in asked() {

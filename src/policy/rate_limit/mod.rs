@@ -12,8 +12,8 @@
 //! bucket. A reload that leaves a policy's numbers alone finds its buckets again; one that changes them starts that
 //! policy afresh and touches no other. There is nothing to hand over, so there is nothing to forget to hand over.
 //!
-//! Where buckets live is behind [`Engine`]. [`Buckets`] keeps them in this process and always answers at once; an
-//! engine that shares them between instances may have to ask first, and says so with [`Taken::Later`].
+//! Where buckets live is behind [`Engine`]. [`Buckets`] keeps them in this process and always answers at once; [`Shared`]
+//! has them in Redis, for all instances together: it may have to ask first, and says so with [`Taken::Later`].
 //!
 //! | file | holds |
 //! |---|---|
@@ -22,6 +22,7 @@
 //! | `policies` | compiled policies and the overrides of single mini-apps |
 //! | `engine` | the seam |
 //! | `buckets`, `shard` | the engine in process, and how its memory is bounded |
+//! | `shared` | the engine over several instances |
 //! | `limiter` | claims in, decision out |
 //! | `report` | the decision in the caller's words: headers, 429 |
 
@@ -34,6 +35,7 @@ mod policies;
 mod report;
 mod rule;
 mod shard;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -46,4 +48,5 @@ pub use limiter::{Claim, Decision, Limiter};
 pub use policies::{Family, Policies, Policy, PolicyError, PolicyId};
 pub use report::{Report, window_text};
 pub use rule::{Rule, Standing, Wait};
+pub use shared::Shared;
 pub use window::SlidingWindow;

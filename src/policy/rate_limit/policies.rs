@@ -107,6 +107,26 @@ impl Policy {
         })
     }
 
+    /// One instance's part of this policy, with buckets of its own: what holds while instances cannot count together. Where
+    /// the policy is open then, it only counts.
+    pub(super) fn share(&self, instances: u32) -> Policy {
+        Policy {
+            name: self.name.clone(),
+            app: None,
+            family: Family(self.family.0 ^ u64::from(instances).rotate_right(32)),
+            rule: self.rule.share(instances),
+            report_only: self.report_only || self.on_store_failure == OnStoreFailure::Open,
+            overrides: HashMap::default(),
+            unrefused: Unrefused::default(),
+            ..*self
+        }
+    }
+
+    /// The most that is ever granted at once.
+    pub(super) fn capacity(&self) -> u32 {
+        self.rule.capacity()
+    }
+
     /// Counts a call that a report-only policy let through; says so in the log at most once a second.
     pub(super) fn let_through(&self, now: Tick) {
         if let Some(calls) = self.unrefused.count(now) {
@@ -196,6 +216,11 @@ impl Policies {
     /// A compiled policy; `None`: there is no limit.
     pub fn get(&self, id: PolicyId) -> Option<&Policy> {
         self.all.get(usize::from(id.0))
+    }
+
+    /// Every policy and override.
+    pub fn all(&self) -> impl Iterator<Item = (PolicyId, &Policy)> {
+        (0..u16::MAX).map(PolicyId).zip(&self.all)
     }
 
     /// The name that stands in metrics and logs.

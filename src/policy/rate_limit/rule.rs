@@ -94,6 +94,22 @@ impl Rule {
         })
     }
 
+    /// This rule with its numbers divided among `instances`, of which each may at least make one call at a time.
+    pub(super) fn share(&self, instances: u32) -> Rule {
+        match self {
+            Rule::TokenBucket(rule) => Rule::TokenBucket(rule.share(instances)),
+            Rule::SlidingWindow(rule) => Rule::SlidingWindow(rule.share(instances)),
+        }
+    }
+
+    /// The most that is ever granted at once.
+    pub(super) fn capacity(&self) -> u32 {
+        match self {
+            Rule::TokenBucket(rule) => rule.capacity,
+            Rule::SlidingWindow(rule) => rule.capacity,
+        }
+    }
+
     /// What this rule says to a call of `cost` tokens.
     pub(super) fn weigh(&self, state: State, now: Tick, cost: u32) -> Verdict {
         match self {

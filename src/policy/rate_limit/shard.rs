@@ -130,6 +130,15 @@ impl Shard {
         }
     }
 
+    /// Drops a bucket. Returns whether it was there.
+    pub(super) fn forget(&mut self, slot: &Slot) -> bool {
+        let at = self.row.get_index_of(slot);
+        if let Some(at) = at {
+            self.remove(at);
+        }
+        at.is_some()
+    }
+
     fn remove(&mut self, at: usize) {
         let Some((slot, _)) = self.row.swap_remove_index(at) else { return };
         if let Some(held) = self.held.get_mut(&slot.family) {

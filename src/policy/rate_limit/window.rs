@@ -14,7 +14,7 @@ pub struct SlidingWindow {
     /// Nanoseconds in a window.
     length: u64,
     /// Tokens that any window holds.
-    capacity: u32,
+    pub(super) capacity: u32,
 }
 
 /// A state seen from a point of time.
@@ -31,6 +31,10 @@ impl SlidingWindow {
     /// `length` (nanoseconds) is above zero and within the bounds of `Rule::new`.
     pub(super) fn new(length: u64, capacity: u32) -> Self {
         SlidingWindow { length, capacity }
+    }
+
+    pub(super) fn share(&self, instances: u32) -> Self {
+        SlidingWindow { length: self.length, capacity: (self.capacity / instances.max(1)).max(1) }
     }
 
     pub(super) fn weigh(&self, state: State, now: Tick, cost: u32) -> Verdict {

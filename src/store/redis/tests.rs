@@ -25,6 +25,7 @@ pub(super) fn config(mode: RedisMode, urls: &[String]) -> RedisStore {
             connect: Duration::from_secs(1),
             command: Duration::from_secs(2),
             total: Duration::from_secs(20),
+            limits: Duration::from_millis(5),
         },
         wait_replicas: None,
         require_durability: true,

@@ -111,25 +111,3 @@ fn all_or_none_holds_under_threads() {
         assert_eq!(bench.drain("own", user(thread as u32)).0, 300 - admitted);
     }
 }
-
-/// An engine that has to ask somebody first: the seam's other road.
-struct Elsewhere(Arc<Buckets>);
-
-impl Engine for Elsewhere {
-    fn take(&self, now: Tick, charges: &[Charge<'_>]) -> Taken {
-        let outcome = self.0.decide(now, charges);
-        Taken::Later(Box::pin(async move {
-            tokio::task::yield_now().await;
-            outcome
-        }))
-    }
-}
-
-#[tokio::test]
-async fn an_engine_may_answer_later() {
-    let policies = compile(&[("default", limit(1, 0))], &[]).unwrap();
-    let limiter = Limiter::new(policies, Arc::new(Elsewhere(Arc::new(Buckets::new(1 << 20)))));
-    let claim = Claim { policy: limiter.policies().id("default").unwrap(), key: user(1), cost: 1 };
-    assert!(limiter.take(Tick(0), UNIX, &[claim]).now_or_never().is_none(), "it should have had to wait");
-    assert!(matches!(limiter.take(Tick(0), UNIX, &[claim]).await, Decision::Refused(_)));
-}

@@ -1,0 +1,156 @@
+//! Asking the store: one question per bucket at a time, with every call in it that waited for the one before.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::super::key::LimitKey;
+use super::super::policies::Policy;
+use super::super::rule::{Standing, Wait};
+use super::super::shard::Slot;
+use super::hold::{Hold, Told};
+use super::question::{self, Kind, Question, Terms};
+use super::{Bucket, RESETS, Shared};
+use crate::metrics::LimitAnswer;
+use crate::store::StoreError;
+
+/// Calls that share one question at most: a script runs for so long that others wait for it.
+const MOST_CALLS: usize = 64;
+
+/// A call that waits for tokens of one bucket.
+pub(super) struct Waiting {
+    cost: u32,
+    /// Told how the bucket stands; `None`: the store did not answer.
+    tell: oneshot::Sender<Option<Standing>>,
+}
+
+impl Shared {
+    /// How one bucket answers; `None`: the store did not.
+    pub(super) async fn ask(self: &Arc<Self>, bucket: &Bucket) -> Option<Standing> {
+        self.metrics.limit_answers.inc(LimitAnswer::Asked);
+        let (tell, told) = oneshot::channel();
+        let first = {
+            let mut shard = self.place(&bucket.slot);
+            let entry = shard.entry(bucket.slot).or_default();
+            entry.question = Some(bucket.question);
+            entry.queue.push(Waiting { cost: bucket.cost, tell });
+            !std::mem::replace(&mut entry.asking, true)
+        };
+        if first {
+            // In a task of its own: the call may be given up while others wait for the same answer.
+            let asking = Asking { shared: self.clone(), slot: bucket.slot, done: false };
+            tokio::spawn(asking.run(bucket.question));
+        }
+        told.await.ok().flatten()
+    }
+
+    /// One question, counted; its failure is noted.
+    pub(super) async fn question(
+        &self,
+        slot: &Slot,
+        question: &Question,
+        terms: Terms,
+        costs: &[u32],
+    ) -> Result<Told, StoreError> {
+        let script = match question.kind {
+            Kind::Bucket => &self.scripts.bucket,
+            Kind::Window => &self.scripts.window,
+        };
+        let key = question::name(slot.family, slot.key);
+        let args = question.args(terms, costs);
+        let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
+        let answer = self.redis.script(script, &[key.as_bytes()], &args, self.deadline).await;
+        match answer.and_then(|value| question::told(value, costs.len())) {
+            Ok(told) => {
+                self.health.answered();
+                if told.leased > 0 {
+                    self.metrics.limit_leases.inc();
+                    self.metrics.limit_leased_tokens.inc_by(u64::from(told.leased));
+                }
+                Ok(told)
+            }
+            Err(error) => {
+                self.metrics.limit_store_failures.inc();
+                if self.health.failed(self.clock.tick()) {
+                    self.metrics.limit_store_up.set(0);
+                    log::warn!("limits: {error}; until it does, each policy's on_store_failure holds");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// How a call of one token would do.
+    pub(super) async fn standing(&self, policy: &Policy, key: LimitKey) -> Result<Standing, StoreError> {
+        let slot = Slot { family: policy.family, key };
+        let terms = Terms { looks: true, ..Terms::default() };
+        let told = self.question(&slot, &Question::new(policy), terms, &[1]).await?;
+        let wait = told.waits.first().copied().unwrap_or(Wait::No);
+        Ok(Standing { remaining: told.left, wait, full_in: told.full_in })
+    }
+
+    /// Makes a bucket full.
+    pub(super) async fn start_afresh(&self, policy: &Policy, key: LimitKey) -> Result<(), StoreError> {
+        let slot = Slot { family: policy.family, key };
+        let name = question::name(slot.family, slot.key);
+        self.redis.script(&self.scripts.reset, &[name.as_bytes()], &[], self.deadline).await?;
+        self.with_hold(&slot, Hold::forget_refusal);
+        // Others that remember a refusal ask again. One that is not reached does when its refusal ends.
+        self.redis.publish(RESETS).await
+    }
+}
+
+/// The questions about one bucket, one after the other as long as there are calls.
+struct Asking {
+    shared: Arc<Shared>,
+    slot: Slot,
+    done: bool,
+}
+
+impl Drop for Asking {
+    /// Given up with its runtime: whoever waits is told that there is no answer.
+    fn drop(&mut self) {
+        if !self.done
+            && let Some(entry) = self.shared.place(&self.slot).get_mut(&self.slot)
+        {
+            entry.asking = false;
+            entry.queue.clear();
+        }
+    }
+}
+
+impl Asking {
+    async fn run(mut self, question: Question) {
+        while let Some((calls, terms)) = self.next() {
+            let costs: Vec<u32> = calls.iter().map(|call| call.cost).collect();
+            let asked = self.shared.clock.tick();
+            let Ok(told) = self.shared.question(&self.slot, &question, terms, &costs).await else {
+                // Those that came meanwhile would wait for the same silence: dropping this tells them.
+                return;
+            };
+            let now = self.shared.clock.tick();
+            let learn = |hold: &mut Hold| hold.learn(&told, &costs, asked, now);
+            let standings = self.shared.with_hold(&self.slot, learn).unwrap_or_default();
+            for (call, standing) in calls.into_iter().zip(standings) {
+                let unheard = call.tell.send(Some(standing)).is_err();
+                if unheard && standing.wait == Wait::No {
+                    self.shared.with_hold(&self.slot, |hold| hold.hand_back(call.cost, now));
+                }
+            }
+        }
+    }
+
+    /// The calls of the next question and its terms; `None`, and this is done: nobody waits.
+    fn next(&mut self) -> Option<(Vec<Waiting>, Terms)> {
+        let mut shard = self.shared.place(&self.slot);
+        let entry = shard.entry(self.slot).or_default();
+        entry.queue.retain(|call| !call.tell.is_closed());
+        if entry.queue.is_empty() {
+            entry.asking = false;
+            self.done = true;
+            return None;
+        }
+        let count = entry.queue.len().min(MOST_CALLS);
+        Some((entry.queue.drain(..count).collect(), entry.hold.ask()))
+    }
+}

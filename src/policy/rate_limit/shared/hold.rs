@@ -1,0 +1,247 @@
+//! What an instance knows of one shared bucket: tokens on lease, a refusal that still stands, how busy the key is.
+//!
+//! Pure arithmetic over [`Tick`]s: the engine locks it, asks the store and feeds the answer in.
+//!
+//! # Leases
+//! A key below [`SLOW`] calls a second asks the store for every call, so it is never refused for tokens that
+//! another instance sits on. A faster one asks for what it will use in the next 50 ms besides; the store gives at most a
+//! twentieth of what is left. A lease is void after [`LEASE`]: over any time T no more than the bucket and the refill of
+//! T and that second is admitted. What was not used goes back, with the next question or by the sweep.
+
+use std::time::Duration;
+
+use super::super::rule::{Standing, Wait};
+use super::question::Terms;
+use crate::clock::Tick;
+
+/// Calls a second up to which a key has no leases.
+const SLOW: u32 = 20;
+/// How long a lease may be used.
+const LEASE: Duration = Duration::from_secs(1);
+/// Over how much time calls are counted to tell how fast a key is.
+const COUNTED_OVER: Duration = Duration::from_millis(250);
+/// A lease is what a key uses in this part of a second.
+const LEASES_A_SECOND: u32 = 20;
+/// A hold that was not used for so long says nothing of the present.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// How fast calls come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    since: Tick,
+    tokens: u32,
+    per_second: u32,
+}
+
+impl Pace {
+    fn count(&mut self, tokens: u32, now: Tick) {
+        let over = now.since(self.since);
+        if over >= COUNTED_OVER {
+            let per_second = u128::from(self.tokens) * 1_000_000_000 / over.as_nanos().max(1);
+            *self = Pace { since: now, tokens: 0, per_second: u32::try_from(per_second).unwrap_or(u32::MAX) };
+        }
+        self.tokens = self.tokens.saturating_add(tokens);
+    }
+
+    /// Tokens to lease.
+    fn wish(&self) -> u32 {
+        if self.per_second <= SLOW { 0 } else { self.per_second / LEASES_A_SECOND }
+    }
+}
+
+/// What the store said to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Tokens leased.
+    pub leased: u32,
+    /// Tokens left, without any instance's leases.
+    pub left: u32,
+    /// Nanoseconds until everything is available again.
+    pub full_in: u64,
+    /// The window that the lease was taken in; 0 for a bucket.
+    pub window: u64,
+    /// What each call has to wait.
+    pub waits: Vec<Wait>,
+}
+
+/// Tokens that go back to the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Back {
+    pub tokens: u32,
+    pub window: u64,
+}
+
+/// What is known of one shared bucket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hold {
+    pace: Pace,
+    used: Tick,
+    spare: u32,
+    void_at: Tick,
+    window: u64,
+    left: u32,
+    full_at: Tick,
+    /// Calls of this cost and more are refused until then; cost 0: none is.
+    refused: (u32, Tick),
+}
+
+impl Hold {
+    /// The answer to a call, if it can be given without asking. Tokens are taken when it is yes.
+    pub fn answer(&mut self, cost: u32, now: Tick) -> Option<Standing> {
+        self.used = now;
+        self.pace.count(cost, now);
+        if self.spare >= cost && now < self.void_at {
+            self.spare -= cost;
+            return Some(self.standing(Wait::No, now));
+        }
+        let (refused, until) = self.refused;
+        (refused != 0 && cost >= refused && now < until).then(|| self.standing(Wait::Nanos(until.0 - now.0), now))
+    }
+
+    /// What to ask for besides the calls' own tokens, and what goes back with the question.
+    pub fn ask(&mut self) -> Terms {
+        Terms { wish: self.pace.wish(), back: self.give_back(), looks: false }
+    }
+
+    /// Takes what goes back out of the hold.
+    fn give_back(&mut self) -> Back {
+        Back { tokens: std::mem::take(&mut self.spare), window: self.window }
+    }
+
+    /// As [`Hold::give_back`], of a lease that is void.
+    pub fn give_back_void(&mut self, now: Tick) -> Option<Back> {
+        (self.spare > 0 && now >= self.void_at).then(|| self.give_back())
+    }
+
+    /// Takes in an answer to calls of these costs, asked at `asked`. Returns how each stands.
+    pub fn learn(&mut self, told: &Told, costs: &[u32], asked: Tick, now: Tick) -> Vec<Standing> {
+        // Tokens that came back meanwhile, of the call that another limit refused, go on with the new lease.
+        self.spare = self.spare.saturating_add(told.leased);
+        self.void_at = asked.plus(LEASE);
+        self.window = told.window;
+        self.left = told.left;
+        self.full_at = now.plus(Duration::from_nanos(told.full_in));
+        self.refused = (0, now);
+        for (wait, cost) in told.waits.iter().zip(costs) {
+            if let Wait::Nanos(nanos) = wait
+                && (self.refused.0 == 0 || *cost < self.refused.0)
+            {
+                self.refused = (*cost, asked.plus(Duration::from_nanos(*nanos)));
+            }
+        }
+        told.waits.iter().map(|wait| self.standing(*wait, now)).collect()
+    }
+
+    /// Takes tokens back that a call was given and another limit refused.
+    pub fn hand_back(&mut self, tokens: u32, now: Tick) {
+        self.spare = self.spare.saturating_add(tokens);
+        if self.void_at <= now {
+            // Not to be used: they go back with the next question or sweep.
+            self.void_at = now;
+        }
+    }
+
+    /// How the key stands by what is known; refill since then is left out, so it is a lower bound.
+    pub fn standing(&self, wait: Wait, now: Tick) -> Standing {
+        let spare = if now < self.void_at { self.spare } else { 0 };
+        Standing { remaining: self.left.saturating_add(spare), wait, full_in: self.full_at.0.saturating_sub(now.0) }
+    }
+
+    /// Forgets that calls were refused: somebody has reset the bucket.
+    pub fn forget_refusal(&mut self) {
+        self.refused = (0, Tick::default());
+    }
+
+    /// Whether tokens would be lost with it.
+    pub fn holds_tokens(&self) -> bool {
+        self.spare > 0
+    }
+
+    /// Whether it still says something.
+    pub fn matters(&self, now: Tick) -> bool {
+        self.spare > 0 || now < self.refused.1 || now.since(self.used) < IDLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MILLI: u64 = 1_000_000;
+
+    fn told(leased: u32, left: u32, waits: Vec<Wait>) -> Told {
+        Told { leased, left, full_in: 0, window: 0, waits }
+    }
+
+    #[test]
+    fn a_slow_key_has_no_lease_and_a_fast_one_has_fifty_milliseconds_worth() {
+        let wish = |every: u64| {
+            let mut hold = Hold::default();
+            for call in 1..=2000 {
+                hold.answer(1, Tick(call * every * MILLI));
+            }
+            hold.ask().wish
+        };
+        assert_eq!(wish(50), 0, "20 a second");
+        assert_eq!(wish(10), 5, "100 a second");
+        assert_eq!(wish(1), 50, "1,000 a second");
+    }
+
+    #[test]
+    fn a_lease_is_used_up_or_void_after_a_second_and_then_goes_back() {
+        let mut hold = Hold::default();
+        hold.learn(&told(3, 10, vec![Wait::No]), &[1], Tick(0), Tick(MILLI));
+        assert_eq!(hold.answer(1, Tick(2 * MILLI)).map(|standing| standing.remaining), Some(12));
+        assert_eq!(hold.answer(3, Tick(2 * MILLI)), None, "more than is held");
+        assert_eq!(hold.give_back_void(Tick(999 * MILLI)), None);
+        assert_eq!(hold.answer(1, Tick(1000 * MILLI)), None, "void");
+        assert_eq!(hold.give_back_void(Tick(1000 * MILLI)), Some(Back { tokens: 2, window: 0 }));
+        assert_eq!(hold.give_back_void(Tick(1000 * MILLI)), None, "once");
+    }
+
+    #[test]
+    fn a_refusal_stands_until_its_time_for_calls_that_cost_as_much() {
+        let mut hold = Hold::default();
+        let wait = Wait::Nanos(100 * MILLI);
+        hold.learn(&told(0, 4, vec![Wait::No, wait]), &[1, 5], Tick(0), Tick(MILLI));
+        assert_eq!(hold.answer(5, Tick(40 * MILLI)).map(|s| s.wait), Some(Wait::Nanos(60 * MILLI)));
+        assert_eq!(hold.answer(4, Tick(40 * MILLI)), None);
+        assert_eq!(hold.answer(6, Tick(100 * MILLI)), None);
+        hold.learn(&told(0, 0, vec![wait]), &[1], Tick(0), Tick(MILLI));
+        hold.forget_refusal();
+        assert_eq!(hold.answer(1, Tick(40 * MILLI)), None);
+    }
+
+    proptest! {
+        /// Whatever happens, no more is admitted than was leased and not handed back.
+        #[test]
+        fn tokens_are_neither_made_nor_lost(steps in prop::collection::vec((0..4_u8, 1..5_u32, 0..400_u64), 1..200)) {
+            let (mut hold, mut now) = (Hold::default(), Tick(0));
+            let (mut leased, mut admitted, mut returned) = (0_u64, 0_u64, 0_u64);
+            for (what, tokens, millis) in steps {
+                now = Tick(now.0 + millis * MILLI);
+                match what {
+                    0 => {
+                        returned += u64::from(hold.ask().back.tokens);
+                        hold.learn(&told(tokens, 0, vec![]), &[], now, now);
+                        leased += u64::from(tokens);
+                    }
+                    1 => returned += hold.give_back_void(now).map_or(0, |back| u64::from(back.tokens)),
+                    2 => {
+                        if hold.answer(tokens, now).is_some_and(|standing| standing.wait == Wait::No) {
+                            hold.hand_back(tokens, now);
+                        }
+                    }
+                    _ => {
+                        if hold.answer(tokens, now).is_some_and(|standing| standing.wait == Wait::No) {
+                            admitted += u64::from(tokens);
+                        }
+                    }
+                }
+                prop_assert_eq!(leased, admitted + returned + u64::from(hold.spare));
+            }
+        }
+    }
+}

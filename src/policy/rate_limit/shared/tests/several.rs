@@ -1,0 +1,145 @@
+//! Several engines on one Redis.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+/// Three instances, one of which has most of the load, each until it has been refused often.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_instances_admit_what_one_would() {
+    let server = Server::start(&[]);
+    let (requests, burst) = (6000, 500);
+    let policy = Arc::new(bucket(requests, burst));
+    let admitted = Arc::new(AtomicU64::new(0));
+    let mut engines = Vec::new();
+    for _ in 0..3 {
+        engines.push(started(server.port, PATIENT).await);
+    }
+    let clock = Clock::system();
+    let began = clock.tick();
+    let mut callers = Vec::new();
+    for (engine, count) in engines.iter().zip([8, 2, 1]) {
+        for _ in 0..count {
+            let (engine, policy, admitted) = (engine.clone(), policy.clone(), admitted.clone());
+            callers.push(tokio::spawn(async move {
+                let mut refused = 0;
+                while refused < 100 {
+                    let outcome = one(&engine, &policy, user(1)).await;
+                    if outcome.admitted {
+                        admitted.fetch_add(1, Ordering::Relaxed);
+                    } else if let Wait::Nanos(nanos) = outcome.standings[0].wait {
+                        refused += 1;
+                        // As a client that keeps to Retry-After.
+                        tokio::time::sleep(Duration::from_nanos(nanos)).await;
+                    }
+                }
+            }));
+        }
+    }
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let seconds = clock.tick().since(began).as_secs_f64();
+    let admitted = admitted.load(Ordering::Relaxed) as f64;
+    let (size, rate) = (f64::from(requests + burst), f64::from(requests) / 60.0);
+    assert!(admitted <= size + rate * (seconds + 1.0), "{admitted} in {seconds} s");
+    assert!(admitted >= 0.99 * (size + rate * seconds), "{admitted} in {seconds} s");
+    let asked: u64 = engines.iter().map(|engine| engine.metrics.limit_answers.get(LimitAnswer::Asked)).sum();
+    let leased: u64 = engines.iter().map(|engine| engine.metrics.limit_answers.get(LimitAnswer::Lease)).sum();
+    assert!(leased > 0 && asked > 0, "{leased} from leases, {asked} asked");
+}
+
+#[tokio::test]
+async fn a_slow_key_sees_every_token_at_every_instance() {
+    let server = Server::start(&[]);
+    let (first, second) = (started(server.port, PATIENT).await, started(server.port, PATIENT).await);
+    for algorithm in [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow] {
+        let policy = policy(1, 9, algorithm, OnStoreFailure::Local);
+        for call in 0..10 {
+            let engine = if call % 2 == 0 { &first } else { &second };
+            let outcome = one(engine, &policy, user(1)).await;
+            assert!(outcome.admitted, "{algorithm:?} {call}");
+            assert_eq!(outcome.standings[0].remaining, 9 - call);
+        }
+        for engine in [&first, &second] {
+            assert!(!one(engine, &policy, user(1)).await.admitted);
+            let asked = engine.metrics.limit_answers.get(LimitAnswer::Asked);
+            assert!(!one(engine, &policy, user(1)).await.admitted);
+            assert_eq!(engine.metrics.limit_answers.get(LimitAnswer::Asked), asked, "a refusal is remembered");
+        }
+    }
+}
+
+#[tokio::test]
+async fn several_buckets_give_all_or_none() {
+    let server = Server::start(&[]);
+    let engine = started(server.port, PATIENT).await;
+    let (wide, narrow) = (bucket(1, 19), policy(1, 2, LimitAlgorithm::SlidingWindow, OnStoreFailure::Local));
+    let charges = [Charge { policy: &wide, key: user(1), cost: 2 }, Charge { policy: &narrow, key: user(1), cost: 1 }];
+    for _ in 0..3 {
+        assert!(take(&engine, &charges).await.admitted);
+    }
+    for _ in 0..5 {
+        let outcome = take(&engine, &charges).await;
+        assert!(!outcome.admitted && outcome.standings[0].wait == Wait::No && outcome.standings[1].wait != Wait::No);
+    }
+    // What the wide one gave to calls that the narrow one refused is still there.
+    let mut more = 0;
+    while take(&engine, &charges[..1]).await.admitted {
+        more += 1;
+    }
+    assert_eq!(more, 7);
+}
+
+#[tokio::test]
+async fn calls_that_miss_together_share_questions() {
+    let server = Server::start(&[]);
+    let engine = started(server.port, PATIENT).await;
+    let policy = bucket(1, 99);
+    let calls = (0..150).map(|_| one(&engine, &policy, user(1)));
+    let outcomes = join_all(calls).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.admitted).count(), 100);
+    let asked = engine.metrics.redis_round_trips.get(crate::metrics::RedisUse::Limit);
+    assert!(asked < 20, "{asked} round trips");
+}
+
+#[tokio::test]
+async fn a_reset_is_seen_by_all() {
+    let server = Server::start(&[]);
+    let (first, second) = (started(server.port, PATIENT).await, started(server.port, PATIENT).await);
+    let policy = bucket(1, 1);
+    for _ in 0..2 {
+        assert!(one(&first, &policy, user(1)).await.admitted);
+    }
+    assert!(!one(&first, &policy, user(1)).await.admitted && !one(&second, &policy, user(1)).await.admitted);
+    let now = second.clock.tick();
+    let standing = Engine::look_at(&*second, now, &policy, user(1)).await.unwrap();
+    assert!(standing.remaining == 0 && standing.wait != Wait::No && standing.full_in > 0);
+    Engine::reset(&*second, &policy, user(1)).await.unwrap();
+    assert_eq!(Engine::look_at(&*second, now, &policy, user(1)).await.unwrap().remaining, 2);
+    // The other one is told, and asks again.
+    while !one(&first, &policy, user(1)).await.admitted {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A key at 1,000 calls a second asks for one call in ten at most.
+#[tokio::test]
+async fn a_busy_key_hardly_asks() {
+    let server = Server::start(&[]);
+    let (clock, hand) = Clock::manual(1_700_000_000);
+    let engine = engine_by(server.port, PATIENT, clock);
+    tokio::spawn(engine.clone().look_after());
+    until(|| engine.is_up()).await;
+    for algorithm in [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow] {
+        let policy = policy(1_000_000, 0, algorithm, OnStoreFailure::Local);
+        let asked = || engine.metrics.limit_answers.get(LimitAnswer::Asked);
+        let before = asked();
+        for _ in 0..5000 {
+            hand.advance(Duration::from_millis(1));
+            assert!(one(&engine, &policy, user(1)).await.admitted);
+        }
+        let asked = asked() - before;
+        assert!(asked <= 500, "{algorithm:?}: {asked} questions for 5,000 calls");
+    }
+}
