@@ -20,12 +20,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use tmcp_edge::clock::{Clock, Tick};
-use tmcp_edge::config::Secret;
+use tmcp_edge::config::{self, Secret};
+use tmcp_edge::metrics::Metrics;
 use tmcp_edge::model::{MiniAppId, Scope, ScopeSet, UserId};
 use tmcp_edge::policy::authn::Generation;
 use tmcp_edge::policy::keyring::{Keyring, TokenRequest};
 use tmcp_edge::sandbox::recorder::Recorded;
 use tmcp_edge::sandbox::{Running, Sandbox, SandboxConfig, Served, random};
+use tmcp_edge::store::Backend;
 
 use crate::wire::{Answer, Request, Wire};
 
@@ -115,7 +117,7 @@ pub struct TestEdge {
     keyring: Keyring,
     certificate: String,
     _process: Guarded,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 /// The edge that tests share.
@@ -327,7 +329,7 @@ impl TestEdge {
             keyring,
             certificate: pair.cert.pem(),
             _process: process,
-            _runtime: runtime,
+            runtime,
         };
         let started = Stopwatch::start();
         while TcpStream::connect(address).is_err() {
@@ -342,6 +344,18 @@ impl TestEdge {
     /// What the edge has said on its standard output and error.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("edge.log")).unwrap()
+    }
+
+    /// The edge's store, opened beside it as commands do.
+    pub fn store(&self) -> Arc<dyn Backend> {
+        let place = config::Store::Embedded { path: self.folder.path().join("store") };
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
+        tmcp_edge::store::open(&place, &Clock::system(), &metrics).unwrap().store
+    }
+
+    /// Waits for something that a test does itself.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
     }
 
     /// The access log's lines, as JSON.
