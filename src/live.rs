@@ -66,9 +66,7 @@ impl Live {
             Some(shared) => shared.clone(),
             None => buckets.clone(),
         };
-        let Store::Embedded { path } = &config.store else {
-            return Err("store.kind: redis holds no key ring yet".to_owned());
-        };
+        let path = config.store.folder();
         let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set")?;
         let generation = Generation::default();
         let keyring = Keyring::open_after(path, master_key, config.previous_master_key.as_ref(), generation.clone())

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::load;
 use crate::clock::{Clock, rfc3339};
-use crate::config::{Config, Store};
+use crate::config::Config;
 use crate::model::{MiniAppId, Scope, ScopeSet, UserId};
 use crate::policy::authn::Generation;
 use crate::policy::keyring::{Keyring, TokenRequest, issuer_of};
@@ -121,9 +121,7 @@ fn open(config: &Config) -> Result<Keyring, String> {
 }
 
 fn open_with(config: &Config, generation: Generation) -> Result<Keyring, String> {
-    let Store::Embedded { path } = &config.store else {
-        return Err("store.kind: redis holds no key ring yet".to_owned());
-    };
+    let path = config.store.folder();
     let master_key = config.master_key.as_ref().ok_or("keys.master_key_file is not set: it seals the signing keys")?;
     Keyring::open_after(path, master_key, config.previous_master_key.as_ref(), generation)
         .map_err(|error| error.to_string())

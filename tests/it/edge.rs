@@ -35,6 +35,10 @@ pub const SERVER_NAME: &str = "tween.example";
 pub const ROOM: &str = "!chat:tween.example";
 /// The community mini-app, with every ordinary scope.
 pub const APP: &str = "ma_shop_001";
+/// Where its codes go.
+pub const REDIRECT: &str = "https://shop.example/callback";
+/// A public mini-app on the user's own device.
+pub const PUBLIC_APP: &str = "ma_notes_001";
 /// The official one, with every scope there is.
 pub const OFFICIAL_APP: &str = "ma_bank_001";
 /// What opens the admin address.
@@ -271,7 +275,8 @@ impl TestEdge {
             place,
             "miniapps.yaml",
             &format!(
-                "miniapps:\n  - {{ id: {APP}, name: Shop, classification: community, scopes: [{}], client_secret_hashes: [\"{hash}\"] }}\n  \
+                "miniapps:\n  - {{ id: {APP}, name: Shop, classification: community, scopes: [{}], client_secret_hashes: [\"{hash}\"], redirect_uris: [\"{REDIRECT}\"] }}\n  \
+                 - {{ id: {PUBLIC_APP}, name: Notes, type: public, scopes: [user:read, wallet:balance], redirect_uris: [\"http://127.0.0.1/cb\"] }}\n  \
                  - {{ id: {OFFICIAL_APP}, name: Bank, classification: official, scopes: [{}] }}\n",
                 list(ordinary()),
                 list(Scope::ALL.iter().copied().collect()),
@@ -404,6 +409,11 @@ impl TestEdge {
     pub fn matrix_token(&self, localpart: &str) -> String {
         let tokens = self.sandbox.matrix_tokens();
         tokens.into_iter().find(|(known, _)| *known == user(localpart)).unwrap().1
+    }
+
+    /// The `iss` of its tokens.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// `Basic` with the shop's client id and secret.

@@ -21,6 +21,7 @@ mod life;
 mod limits;
 mod logs;
 mod matrix;
+mod oauth;
 mod pages;
 mod paths;
 mod resolve;

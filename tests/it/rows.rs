@@ -117,6 +117,10 @@ fn no_row_answers_without_a_credential() {
                 // 403: a form that comes from no page of ours.
                 Auth::Public | Auth::InBody => assert!(matches!(answer.status, 200 | 400 | 403 | 501), "{place}"),
                 Auth::Homeserver => assert_eq!(answer.status, 401, "{place}"),
+                Auth::OauthClient => {
+                    assert_eq!(answer.status, 401, "{place}");
+                    assert_eq!(answer.json()["error"], "invalid_client", "{place}");
+                }
                 _ => {
                     assert_eq!(answer.verdict(), (401, "INVALID_TOKEN".into()), "{place}");
                     let scheme = if row.auth == Auth::Client { "Basic" } else { "Bearer" };
