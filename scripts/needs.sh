@@ -51,11 +51,25 @@ missing_packages() {
     command -v redis-server >/dev/null || echo redis-server
     command -v redis-sentinel >/dev/null || echo redis-sentinel
   fi
+  if [ -n "$wants_clients" ]; then
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    command -v node >/dev/null || echo nodejs
+    command -v npm >/dev/null || echo npm
+    command -v chromium >/dev/null || echo chromium
+  fi
 }
 
 # To be called before need_everything: tests need Redis 7, the edge does not.
 need_redis() {
   wants_redis=yes
+}
+
+# Set by need_clients: the end-to-end tests use other people's clients.
+wants_clients=
+
+# To be called before need_everything: they are Python's, Node's, and a browser.
+need_clients() {
+  wants_clients=yes
 }
 
 need_packages() {

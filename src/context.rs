@@ -77,6 +77,7 @@ impl RequestContext {
 
 /// How far a request has got.
 #[derive(Default)]
+#[expect(clippy::large_enum_variant, reason = "there is one a request, and nearly every request ends as the large one")]
 pub enum Progress {
     /// Nothing is decided yet.
     #[default]

@@ -165,6 +165,7 @@ fn write_config(
              limits: {{ connections: 1000 }}\n  drain: 2s\n\
              store: {{ kind: embedded, path: store }}\n\
              keys: {{ master_key_file: master.key }}\n\
+             oauth: {{ sign_in: homeserver }}\n\
              appservice: {{ registration: registration.yaml }}\n\
              upstreams: upstreams\n\
              miniapps: {{ file: miniapps.yaml }}\n\

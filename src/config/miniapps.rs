@@ -96,7 +96,7 @@ fn shown(value: &Value<'_>, expected: &str) -> Option<String> {
 fn redirect_uri(value: &Value<'_>) -> Option<RedirectUri> {
     let expected = "a redirect URI such as https://shop.example.com/callback";
     let text = value.text(expected)?;
-    RedirectUri::parse(&text).or_else(|fault| Err(value.refuse::<()>(fault, expected))).ok()
+    RedirectUri::parse(&text).map_err(|fault| value.refuse::<()>(fault, expected)).ok()
 }
 
 pub(super) fn hash(value: &Value<'_>) -> Option<[u8; 32]> {

@@ -19,12 +19,10 @@ const NODES: &str = "a list of addresses such as redis://10.0.0.5:6379";
 /// Reads `store`.
 pub(super) fn read(m: &mut Map<'_>) -> Option<Store> {
     let kind = m.or("kind", Kind::Embedded, |v| v.choice(&[("embedded", Kind::Embedded), ("redis", Kind::Redis)]));
+    let path = m.or("path", PathBuf::from("/var/lib/tmcp-edge"), |v| v.path());
     match kind {
-        Kind::Embedded => {
-            let path = m.or("path", PathBuf::from("/var/lib/tmcp-edge"), |v| v.path());
-            Some(Store::Embedded { path })
-        }
-        Kind::Redis => redis(m).map(|store| Store::Redis(Box::new(store))),
+        Kind::Embedded => Some(Store::Embedded { path }),
+        Kind::Redis => redis(m, path).map(|store| Store::Redis(Box::new(store))),
     }
 }
 
@@ -41,7 +39,7 @@ enum Mode {
     Cluster,
 }
 
-fn redis(m: &mut Map<'_>) -> Option<RedisStore> {
+fn redis(m: &mut Map<'_>, path: PathBuf) -> Option<RedisStore> {
     let modes = [("single", Mode::Single), ("sentinel", Mode::Sentinel), ("cluster", Mode::Cluster)];
     let mode = m.or("mode", Mode::Single, |v| v.choice(&modes));
     let written = m.required("nodes", NODES, |v| nodes(v, mode));
@@ -68,6 +66,7 @@ fn redis(m: &mut Map<'_>) -> Option<RedisStore> {
         }
     };
     Some(RedisStore {
+        path,
         nodes: written?.into_iter().map(|(node, _)| node).collect(),
         username,
         password,

@@ -178,6 +178,8 @@ pub enum Store {
 /// A Redis to keep state on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisStore {
+    /// The folder with the key ring, which every edge has to have alike.
+    pub path: PathBuf,
     /// Servers to begin with: the server, the sentinels, or any nodes of the cluster.
     pub nodes: Vec<RedisNode>,
     /// How the servers stand to each other.
@@ -247,6 +249,16 @@ pub struct RedisTimeouts {
     pub total: Duration,
     /// For deciding a limit; later than that the policy's `on_store_failure` holds.
     pub limits: Duration,
+}
+
+impl Store {
+    /// The folder of this machine that belongs to it: where the key ring is.
+    pub fn folder(&self) -> &std::path::Path {
+        match self {
+            Store::Embedded { path } => path,
+            Store::Redis(redis) => &redis.path,
+        }
+    }
 }
 
 impl RedisStore {

@@ -101,6 +101,7 @@ impl Gateway {
                 let params = passage.context.trail.params.iter();
                 let call = Call {
                     caller: &passage.context.trail.caller,
+                    method: &head.method,
                     params: params.map(|range| head.uri.path().get(range.clone()).unwrap_or_default()).collect(),
                     query: head.uri.query(),
                     headers: &head.headers,

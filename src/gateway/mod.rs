@@ -48,6 +48,7 @@ use crate::cache::{FillGuard, ResponseCache};
 use crate::context::{Progress, Refused, RequestContext};
 use crate::error::Refusal;
 use crate::live::Reserved;
+use crate::operations::pages;
 use crate::response::{self, Shape};
 use crate::snapshot::Edge;
 use crate::telemetry::Telemetry;
@@ -93,7 +94,11 @@ impl Gateway {
         let context = &mut passage.context;
         context.refused = Some(Refused::of(refusal));
         let shape = Shape::of_path(session.req_header().uri.path());
-        let answer = response::refusal(refusal, shape, context.request_id.as_str(), context.unix.as_secs());
+        let mut answer = response::refusal(refusal, shape, context.request_id.as_str(), context.unix.as_secs());
+        if pages::for_people(session.req_header()) {
+            let server_name = &context.snapshot.config.server_name;
+            answer = response::as_page(answer, refusal, server_name, context.request_id.as_str());
+        }
         if refusal.closes() {
             session.set_keepalive(None);
         } else {

@@ -32,6 +32,7 @@ operations! {
     OauthConsent "oauth_consent",
     OauthToken "oauth_token",
     OauthDevice "oauth_device",
+    OauthApps "oauth_apps",
     OauthRevoke "oauth_revoke",
     OauthIntrospect "oauth_introspect",
     AuthRevoke "auth_revoke",

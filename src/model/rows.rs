@@ -262,6 +262,7 @@ pub const ROWS: &[Row] = &[
         methods: &[Verb::Get, Verb::Post],
         paths: &["/oauth2/consent"],
         body: Body::Form,
+        answer: Answer::Edge,
         ..OAUTH
     },
     Row {
@@ -287,6 +288,15 @@ pub const ROWS: &[Row] = &[
         methods: &[Verb::Get, Verb::Post],
         paths: &["/oauth2/device"],
         body: Body::Form,
+        answer: Answer::Edge,
+        ..OAUTH
+    },
+    Row {
+        operation: Op::OauthApps,
+        methods: &[Verb::Get, Verb::Post],
+        paths: &["/oauth2/apps"],
+        body: Body::Form,
+        answer: Answer::Edge,
         ..OAUTH
     },
     Row {
@@ -313,6 +323,7 @@ pub const ROWS: &[Row] = &[
         paths: &["/api/v1/auth/revoke"],
         auth: Auth::MatrixOrTep,
         body: Body::Json("auth_revoke"),
+        answer: Answer::Edge,
         ..OAUTH
     },
     Row {

@@ -3,64 +3,36 @@
 //! Every operation takes a [`Permit`], so none can be called for a request that was not admitted. Operations do not know
 //! each other, and see no socket: what they answer is a [`Local`].
 
+pub mod auth_revoke;
 pub mod jwks;
 pub mod oauth;
+pub mod pages;
 pub mod resolve;
+mod services;
+mod withdraw;
 
-use std::sync::Arc;
+pub use services::Services;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, LOCATION};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use smallvec::SmallVec;
 
-use crate::clock::Clock;
-use crate::config::Config;
 use crate::error::Refusal;
-use crate::metrics::Metrics;
 use crate::model::Operation;
 use crate::model::rows::Auth;
 use crate::policy::Permit;
-use crate::policy::authn::{Caller, RevocationFeed, Verifier};
-use crate::policy::keyring::Keyring;
-use crate::store::Backend;
+use crate::policy::authn::Caller;
 use crate::upstream::forward::Trace;
-use crate::upstream::homeserver::Homeserver;
-use crate::upstream::identity::Identities;
-use crate::upstream::wallet::Wallet;
 
 const NO_STORE: (HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
-
-/// What operations work with.
-pub struct Services {
-    /// The time.
-    pub clock: Clock,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// What is remembered.
-    pub store: Arc<dyn Backend>,
-    /// The config in force.
-    pub config: Arc<Config>,
-    /// Who is who: mini-apps, tokens, revocations.
-    pub verifier: Verifier,
-    /// Our signing keys.
-    pub keyring: Arc<Keyring>,
-    /// Where tokens are revoked.
-    pub revocations: Arc<RevocationFeed>,
-    /// The wallet, when the config names one.
-    pub wallet: Option<Wallet>,
-    /// The homeserver, when the config names one.
-    pub homeserver: Option<Homeserver>,
-    /// Whose Matrix access token is this, asked afresh; `None` when the config names nobody who would know.
-    pub identities: Option<Identities>,
-    /// Wallets that were resolved.
-    pub resolved: Arc<resolve::Resolved>,
-}
 
 /// What a call brings besides its permit.
 pub struct Call<'a> {
     /// Who is calling.
     pub caller: &'a Caller,
+    /// The method.
+    pub method: &'a Method,
     /// The path's parameters, as they were sent.
     pub params: SmallVec<[&'a str; 2]>,
     /// The query string.
@@ -80,7 +52,7 @@ pub struct Local {
     pub status: StatusCode,
     /// Headers besides those of every answer.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The body, JSON.
+    /// The body, JSON unless a header says otherwise.
     pub body: Bytes,
 }
 
@@ -106,10 +78,14 @@ impl Local {
     }
 }
 
-/// Answers an operation.
+/// Answers an operation of the edge's own.
+///
+/// # Errors
+/// What the operation refuses.
 pub async fn answer(permit: &Permit, services: &Services, call: Call<'_>) -> Result<Local, Refusal> {
     match permit.route().operation {
         Operation::OauthJwks => Ok(jwks::answer(permit, &services.keyring)),
+        Operation::OauthConsent => pages::consent::answer(permit, services, &call).await,
         Operation::OauthMetadata => Ok(oauth::metadata::answer(permit, services)),
         Operation::OauthAuthorize => oauth::authorize::answer(permit, services, &call).await,
         Operation::OauthToken => oauth::token::answer(permit, services, &call).await,
@@ -118,6 +94,9 @@ pub async fn answer(permit: &Permit, services: &Services, call: Call<'_>) -> Res
         }
         Operation::OauthRevoke => oauth::revoke::answer(permit, services, &call).await,
         Operation::OauthIntrospect => oauth::introspect::answer(permit, services, &call).await,
+        Operation::OauthDevice => pages::device::answer(permit, services, &call).await,
+        Operation::OauthApps => pages::apps::answer(permit, services, &call).await,
+        Operation::AuthRevoke => auth_revoke::answer(permit, services, &call).await,
         Operation::WalletResolve | Operation::WalletResolveBatch => resolve::answer(permit, services, call).await,
         other => Err(Refusal::internal(format!("no code answers {other}"))),
     }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clock;
 use crate::error::{Challenge, Code, Refusal};
-use crate::operations::Local;
+use crate::operations::{Local, pages};
 
 /// The protocol version of every answer.
 pub const TMCP_VERSION: &str = "v1.2.0";
@@ -83,8 +83,11 @@ impl Answer {
 
     /// What an operation answered.
     pub fn local(local: Local) -> Answer {
-        let mut answer = Answer::json(local.status, local.body);
-        answer.headers.extend(local.headers);
+        let Local { status, headers, body } = local;
+        let mut answer = Answer { status, headers, body };
+        if !answer.headers.iter().any(|(name, _)| *name == CONTENT_TYPE) && !answer.body.is_empty() {
+            answer.headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        }
         answer
     }
 
@@ -112,6 +115,15 @@ pub fn refusal(refusal: &Refusal, shape: Shape, request_id: &str, unix: u64) -> 
     }
     answer.headers.extend(refusal.headers().iter().cloned());
     answer
+}
+
+/// The same refusal as a page for people: status and headers stay. Should the page fail, the answer is what it was.
+pub fn as_page(answer: Answer, refusal: &Refusal, server_name: &str, request_id: &str) -> Answer {
+    let Ok(page) = pages::notice::of_refusal(refusal, server_name, request_id) else { return answer };
+    let mut page = Answer::local(page);
+    let kept = answer.headers.into_iter().filter(|(name, _)| *name != CONTENT_TYPE && *name != CACHE_CONTROL);
+    page.headers.extend(kept);
+    page
 }
 
 fn tmcp_body(refusal: &Refusal, request_id: &str, unix: u64) -> Value {

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, ORIGIN, TRANSFER_ENCODING, VARY,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, ETAG, LAST_MODIFIED, ORIGIN,
+    TRANSFER_ENCODING, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
@@ -79,7 +80,12 @@ pub async fn send(session: &mut Session, answer: Answer, facts: &Facts<'_>) -> R
     for (name, value) in answer.headers {
         headers.append(name, value);
     }
+    // A page of ours needs a policy of its own (protocol section 10).
+    let own_policy = headers.remove(CONTENT_SECURITY_POLICY);
     decorate(&mut headers, facts);
+    if let Some(policy) = own_policy {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
     // 304 would have to say how long the whole answer is, which is not for it to tell (RFC 9110 section 8.6).
     if answer.status != StatusCode::NO_CONTENT && answer.status != StatusCode::NOT_MODIFIED {
         // An answer without a length would end with the connection on HTTP/1.1.

@@ -93,7 +93,8 @@ fn linked_files(text: &str) -> Vec<&str> {
 
 #[test]
 fn links_lead_somewhere() {
-    let documents = ["README.md", "CHANGELOG.md", "docs/errors.md", "docs/metrics.md", "docs/routes.md"];
+    let documents =
+        ["README.md", "CHANGELOG.md", "docs/errors.md", "docs/metrics.md", "docs/routes.md", "docs/store.md"];
     for document in documents.map(PathBuf::from) {
         let text = read(&document);
         let folder = root().join(&document);

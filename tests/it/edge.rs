@@ -20,13 +20,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use tmcp_edge::clock::{Clock, Tick};
-use tmcp_edge::config::{Secret, Store};
+use tmcp_edge::config::{self, Secret, Store};
 use tmcp_edge::metrics::Metrics;
 use tmcp_edge::model::{MiniAppId, Scope, ScopeSet, UserId};
 use tmcp_edge::policy::authn::Generation;
 use tmcp_edge::policy::keyring::{Keyring, TokenRequest};
 use tmcp_edge::sandbox::recorder::Recorded;
 use tmcp_edge::sandbox::{Running, Sandbox, SandboxConfig, Served, random};
+use tmcp_edge::store::Backend;
 
 use crate::wire::{Answer, Request, Wire};
 
@@ -34,6 +35,10 @@ pub const SERVER_NAME: &str = "tween.example";
 pub const ROOM: &str = "!chat:tween.example";
 /// The community mini-app, with every ordinary scope.
 pub const APP: &str = "ma_shop_001";
+/// Where its codes go.
+pub const REDIRECT: &str = "https://shop.example/callback";
+/// A public mini-app on the user's own device.
+pub const PUBLIC_APP: &str = "ma_notes_001";
 /// The official one, with every scope there is.
 pub const OFFICIAL_APP: &str = "ma_bank_001";
 /// What opens the admin address.
@@ -116,7 +121,7 @@ pub struct TestEdge {
     keyring: Keyring,
     certificate: String,
     _process: Guarded,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 /// The edge that tests share.
@@ -270,7 +275,8 @@ impl TestEdge {
             place,
             "miniapps.yaml",
             &format!(
-                "miniapps:\n  - {{ id: {APP}, name: Shop, classification: community, scopes: [{}], client_secret_hashes: [\"{hash}\"] }}\n  \
+                "miniapps:\n  - {{ id: {APP}, name: Shop, classification: community, scopes: [{}], client_secret_hashes: [\"{hash}\"], redirect_uris: [\"{REDIRECT}\"] }}\n  \
+                 - {{ id: {PUBLIC_APP}, name: Notes, type: public, scopes: [user:read, wallet:balance], redirect_uris: [\"http://127.0.0.1/cb\"] }}\n  \
                  - {{ id: {OFFICIAL_APP}, name: Bank, classification: official, scopes: [{}] }}\n",
                 list(ordinary()),
                 list(Scope::ALL.iter().copied().collect()),
@@ -327,7 +333,7 @@ impl TestEdge {
             keyring,
             certificate: pair.cert.pem(),
             _process: process,
-            _runtime: runtime,
+            runtime,
         };
         let started = Stopwatch::start();
         while TcpStream::connect(address).is_err() {
@@ -342,6 +348,18 @@ impl TestEdge {
     /// What the edge has said on its standard output and error.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("edge.log")).unwrap()
+    }
+
+    /// The edge's store, opened beside it as commands do.
+    pub fn store(&self) -> Arc<dyn Backend> {
+        let place = config::Store::Embedded { path: self.folder.path().join("store") };
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
+        tmcp_edge::store::open(&place, &Clock::system(), &metrics).unwrap().store
+    }
+
+    /// Waits for something that a test does itself.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
     }
 
     /// The access log's lines, as JSON.
@@ -390,6 +408,11 @@ impl TestEdge {
     pub fn matrix_token(&self, localpart: &str) -> String {
         let tokens = self.sandbox.matrix_tokens();
         tokens.into_iter().find(|(known, _)| *known == user(localpart)).unwrap().1
+    }
+
+    /// The `iss` of its tokens.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// `Basic` with the shop's client id and secret.

@@ -21,6 +21,8 @@ mod life;
 mod limits;
 mod logs;
 mod matrix;
+mod oauth;
+mod pages;
 mod paths;
 mod resolve;
 mod rows;

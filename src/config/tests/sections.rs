@@ -302,3 +302,79 @@ fn the_oauth_server_is_told_whom_to_believe() {
         assert!(text.contains(told), "{text}\n lacks\n{told}");
     }
 }
+
+fn store(text: &str) -> Result<Config, Problems> {
+    let files = files().with("c/redis-password", "secret\n").with("c/ca.pem", PEM);
+    with_files(&format!("{BASE}{LISTEN}store: {{ kind: redis, {text} }}\n"), &files)
+}
+
+#[test]
+fn a_redis_is_read() {
+    let one = |text: &str| match store(text).unwrap_or_else(|problems| panic!("{problems}")).store {
+        Store::Redis(redis) => *redis,
+        other @ Store::Embedded { .. } => panic!("{other:?}"),
+    };
+    let single = one("nodes: ['redis://10.0.0.5']");
+    assert_eq!((single.nodes[0].to_string(), single.mode), ("10.0.0.5:6379".to_owned(), RedisMode::Single));
+    assert!(single.tls.is_none() && single.require_durability && !single.replica_reads);
+    let sentinel =
+        one("mode: sentinel, sentinel_master: tmcp, nodes: ['rediss://a.example:26379', 'rediss://[::1]:2'], \
+         username: edge, password_file: redis-password, tls: { ca: ca.pem }");
+    assert_eq!(sentinel.mode, RedisMode::Sentinel { master: "tmcp".to_owned() });
+    assert_eq!(sentinel.nodes[1].to_string(), "[::1]:2");
+    assert!(sentinel.tls.unwrap().ca.is_some() && sentinel.password.unwrap().matches(b"secret"));
+    assert!(one("nodes: ['rediss://a.example']").tls.is_some(), "rediss:// asks for TLS by itself");
+    let waits = |text: &str| one(text).replicas_to_wait_for();
+    assert_eq!(waits("nodes: ['redis://a']"), 0);
+    assert_eq!(waits("nodes: ['redis://a'], mode: cluster"), 1);
+    assert_eq!(waits("nodes: ['redis://a'], mode: cluster, wait_replicas: 0"), 0);
+}
+
+#[test]
+fn faults_of_a_redis() {
+    let node = "expected the address of a server such as redis://10.0.0.5:6379 (rediss:// with TLS)";
+    for (text, told) in [
+        ("mode: single", "store.nodes: missing, expected a list of addresses such as redis://10.0.0.5:6379".to_owned()),
+        (
+            "nodes: []",
+            "store.nodes: an empty list, expected a list of addresses such as redis://10.0.0.5:6379".to_owned(),
+        ),
+        ("nodes: ['10.0.0.5:6379']", format!("store.nodes[0]: found \"10.0.0.5:6379\", {node}")),
+        ("nodes: ['http://a']", format!("store.nodes[0]: found \"http://a\", {node}")),
+        ("nodes: ['redis://a/1']", format!("store.nodes[0]: found \"redis://a/1\", {node}, without a path or query")),
+        (
+            "nodes: ['redis://u:p@a']",
+            "store.nodes[0]: found a URL with a user or password, expected username and password_file beside nodes"
+                .to_owned(),
+        ),
+        (
+            "nodes: ['redis://a', 'redis://b']",
+            "store.nodes: 2 servers, where the mode single has one, expected one address, or mode: sentinel or cluster"
+                .to_owned(),
+        ),
+        (
+            "mode: cluster, nodes: ['redis://a', 'rediss://b']",
+            "store.nodes: some are redis:// and some rediss://, expected the same for all".to_owned(),
+        ),
+        (
+            "mode: sentinel, nodes: ['redis://a']",
+            "store.sentinel_master: missing, expected the name that the sentinels know the primary by".to_owned(),
+        ),
+        (
+            "nodes: ['redis://a'], sentinel_master: tmcp",
+            "store.sentinel_master: there are no sentinels to use it with, expected it with mode: sentinel".to_owned(),
+        ),
+        (
+            "mode: clustr, nodes: ['redis://a']",
+            "store.mode: found \"clustr\" (did you mean cluster?), expected one of: single, sentinel, cluster"
+                .to_owned(),
+        ),
+        (
+            "nodes: ['redis://a'], username: edge",
+            "store: username without a password, expected password_file: <path>".to_owned(),
+        ),
+    ] {
+        let problems = store(text).expect_err(text).to_string();
+        assert!(problems.contains(&told), "{text}: {problems}");
+    }
+}

@@ -22,8 +22,8 @@ fn open() -> (tempfile::TempDir, Arc<dyn Backend>) {
     let folder = tempfile::tempdir().unwrap();
     let place = config::Store::Embedded { path: folder.path().join("store") };
     let metrics = Arc::new(Metrics::new(&[]).unwrap());
-    let store = store::open(&place, &Clock::system(), &metrics).unwrap();
-    (folder, store.store)
+    let store = store::open(&place, &Clock::system(), &metrics).unwrap().store;
+    (folder, store)
 }
 
 fn client() -> ClientId {

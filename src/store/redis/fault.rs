@@ -100,7 +100,7 @@ fn by_code(code: &str, detail: &str) -> RedisFault {
         RedisFault::Full
     } else if says("NOREPLICAS") {
         RedisFault::NoReplicas
-    } else if says("NOAUTH") || says("WRONGPASS") {
+    } else if says("NOAUTH") || says("WRONGPASS") || detail.contains("The user executing the script can't") {
         RedisFault::Denied
     } else if detail.contains("non local key") {
         // A script met a key of a slot that is on the move.

@@ -117,7 +117,8 @@ impl Link {
                 }
                 fault
             }
-            Ok(Err(fault)) => fault,
+            // It says already whose connection could not be opened.
+            Ok(Err(fault)) => return Err(fault),
             Err(_) => {
                 self.give_up_if_silent(lane);
                 Fault::timeout(limit)

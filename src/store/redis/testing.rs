@@ -1,11 +1,10 @@
 //! Real Redis servers for tests: each on a free loopback port and in a folder of its own, killed with what starts it.
 //!
-//! Used by the tests of this room and, by path, by the integration tests; so it knows nothing of this crate.
+//! For every test that needs a Redis; knows nothing of the rest of this crate.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -34,8 +33,6 @@ pub struct Server {
     folder: TempDir,
     config: Vec<String>,
     sentinel: bool,
-    /// What a client needs to get in: `user:password@`, or nothing.
-    login: String,
 }
 
 impl Drop for Server {
@@ -69,7 +66,7 @@ impl Server {
     fn on_any_port(config: Vec<String>, sentinel: bool) -> Server {
         loop {
             let (port, folder, config) = (free_port(), tempfile::tempdir().unwrap(), config.clone());
-            let mut server = Server { port, process: None, folder, config, sentinel, login: String::new() };
+            let mut server = Server { port, process: None, folder, config, sentinel };
             server.write_config();
             if server.run() {
                 return server;
@@ -136,25 +133,14 @@ impl Server {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    /// Where it keeps its files.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// Its address as a config says it.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Uses this user and password for commands of the test itself.
-    pub fn log_in_as(&mut self, user: &str, password: &str) {
-        self.login = format!("{user}:{password}@");
-    }
-
     /// A connection of the test's own.
     pub fn connection(&self) -> Connection {
-        let url = format!("redis://{}127.0.0.1:{}", self.login, self.port);
-        Client::open(url).unwrap().get_connection().unwrap()
+        Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 
     /// One command of the test's own.
@@ -171,7 +157,8 @@ impl Server {
         self.ask::<String>("INFO replication").contains("role:master")
     }
 
-    fn follows(&self) -> bool {
+    /// Whether it is a replica in touch with its primary.
+    pub fn follows(&self) -> bool {
         self.ask::<String>("INFO replication").contains("master_link_status:up")
     }
 }
@@ -232,6 +219,21 @@ impl Watched {
     }
 }
 
+impl Watched {
+    /// The server at a port.
+    pub fn server_mut(&mut self, port: u16) -> &mut Server {
+        self.servers.iter_mut().find(|server| server.port == port).unwrap()
+    }
+
+    /// Waits until the sentinels have made another server than the lost one the primary.
+    pub fn fails_over_from(&mut self, lost: u16) {
+        until(|| {
+            let (_, port): (String, u16) = self.sentinels[0].ask("SENTINEL GET-MASTER-ADDR-BY-NAME tmcp");
+            port != lost
+        });
+    }
+}
+
 /// A cluster of three primaries with a replica each.
 #[derive(Debug)]
 pub struct Cluster {
@@ -283,19 +285,66 @@ impl Cluster {
     }
 
     /// The node that serves a key.
-    pub fn primary_of(&mut self, key: &str) -> &mut Server {
+    pub fn primary_of(&self, key: &str) -> &Server {
         let alive = self.nodes.iter().find(|node| node.process.is_some()).unwrap();
-        let slot: u16 = alive.ask(&format!("CLUSTER KEYSLOT {key}"));
-        let runs: Vec<(u16, u16, (String, u16))> = {
-            let runs: Vec<Vec<redis::Value>> = alive.ask("CLUSTER SLOTS");
-            let read = |run: &Vec<redis::Value>| {
-                let primary: Vec<redis::Value> = redis::from_redis_value(run[2].clone()).unwrap();
-                let number = |value: &redis::Value| redis::from_redis_value::<u16>(value.clone()).unwrap();
-                (number(&run[0]), number(&run[1]), (String::new(), number(&primary[1])))
-            };
-            runs.iter().map(read).collect()
-        };
-        let port = runs.iter().find(|run| (run.0..=run.1).contains(&slot)).unwrap().2.1;
+        self.holder_of(alive.ask(&format!("CLUSTER KEYSLOT {key}")))
+    }
+
+    /// The node at a port.
+    pub fn node(&self, port: u16) -> &Server {
+        self.nodes.iter().find(|node| node.port == port).unwrap()
+    }
+
+    /// The node at a port.
+    pub fn node_mut(&mut self, port: u16) -> &mut Server {
         self.nodes.iter_mut().find(|node| node.port == port).unwrap()
+    }
+
+    /// The port of a replica in touch with the primary at a port.
+    pub fn replica_of(&self, primary: u16) -> u16 {
+        let of = format!("master_port:{primary}\r");
+        let follows = |node: &&Server| {
+            node.process.is_some() && node.port != primary && {
+                let info: String = node.ask("INFO replication");
+                info.contains(&of) && info.contains("master_link_status:up")
+            }
+        };
+        loop {
+            if let Some(replica) = self.nodes.iter().find(follows) {
+                return replica.port;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until a replica has become a primary.
+    pub fn takes_over(&self, replica: u16) {
+        until(|| self.node(replica).is_primary());
+    }
+
+    /// Moves a slot to the primary after the one that has it, as `redis-cli --cluster reshard` does.
+    pub fn migrate(&self, slot: u16) {
+        let from = self.holder_of(slot);
+        let to = self.nodes.iter().find(|node| node.port != from.port && node.is_primary()).unwrap();
+        let (from_id, to_id): (String, String) = (from.ask("CLUSTER MYID"), to.ask("CLUSTER MYID"));
+        to.ask::<()>(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}"));
+        from.ask::<()>(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}"));
+        loop {
+            let keys: Vec<String> = from.ask(&format!("CLUSTER GETKEYSINSLOT {slot} 1"));
+            let Some(key) = keys.first() else { break };
+            from.ask::<()>(&format!("MIGRATE 127.0.0.1 {} {key} 0 5000", to.port));
+        }
+        for node in [to, from] {
+            node.ask::<()>(&format!("CLUSTER SETSLOT {slot} NODE {to_id}"));
+        }
+    }
+
+    fn holder_of(&self, slot: u16) -> &Server {
+        let alive = self.nodes.iter().find(|node| node.process.is_some()).unwrap();
+        let runs: Vec<Vec<redis::Value>> = alive.ask("CLUSTER SLOTS");
+        let number = |value: &redis::Value| redis::from_redis_value::<u16>(value.clone()).unwrap();
+        let run = runs.iter().find(|run| (number(&run[0])..=number(&run[1])).contains(&slot)).unwrap();
+        let primary: Vec<redis::Value> = redis::from_redis_value(run[2].clone()).unwrap();
+        self.node(number(&primary[1]))
     }
 }

@@ -35,6 +35,7 @@ fn engine(port: u16, deadline: Duration) -> Arc<Shared> {
 fn engine_by(port: u16, deadline: Duration, clock: Clock) -> Arc<Shared> {
     let timeouts = RedisTimeouts { connect: PATIENT, command: PATIENT, total: PATIENT, limits: deadline };
     let store = RedisStore {
+        path: "unused".into(),
         nodes: vec![RedisNode { host: "127.0.0.1".to_owned(), port }],
         mode: RedisMode::Single,
         username: None,

@@ -57,7 +57,7 @@ fn compare(algorithm: LimitAlgorithm, source: &str, unit: u64) {
         let (mut state, mut micros) = (State::default(), 1_700_000_000_000_000_u64);
         for (pace, cost, pause) in steps {
             // Some calls come at once, some slowly, so that buckets run empty and fill up.
-            micros += pause * unit * [0, 1, 100][usize::from(pace)] / unit.min(1000).max(1);
+            micros += pause * unit * [0, 1, 100][usize::from(pace)] / unit.clamp(1, 1000);
             micros -= micros % unit;
             let verdict = policy.rule.weigh(state, Tick(micros * 1000), cost);
             let told = hand.ask(micros, Terms::default(), &[cost]);

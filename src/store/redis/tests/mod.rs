@@ -1,5 +1,8 @@
 //! Against real servers.
 
+mod doors;
+mod kills;
+
 use super::testing::{Cluster, Server, Watched};
 use super::*;
 use crate::config::{RedisMode, RedisNode, RedisTimeouts};
@@ -15,6 +18,7 @@ pub(super) fn config(mode: RedisMode, urls: &[String]) -> RedisStore {
     RedisStore {
         nodes: urls.iter().map(node).collect(),
         mode,
+        path: "unused".into(),
         username: None,
         password: None,
         sentinel_username: None,

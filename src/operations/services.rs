@@ -1,0 +1,93 @@
+//! What operations work with, and the questions that several of them have.
+
+use std::sync::Arc;
+
+use super::resolve::Resolved;
+use crate::clock::Clock;
+use crate::config::{Config, MiniApp};
+use crate::error::{Code, Refusal};
+use crate::metrics::Metrics;
+use crate::model::{MiniAppId, UserId};
+use crate::policy::authn::{RevocationFeed, Verifier};
+use crate::policy::keyring::Keyring;
+use crate::store::Backend;
+use crate::store::oauth::{Approvals, Devices, Grants, Questions, Visits};
+use crate::upstream::homeserver::Homeserver;
+use crate::upstream::identity::Identities;
+use crate::upstream::wallet::Wallet;
+
+/// What operations work with.
+pub struct Services {
+    /// The time.
+    pub clock: Clock,
+    /// The config in force.
+    pub config: Arc<Config>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is remembered.
+    pub store: Arc<dyn Backend>,
+    /// Who is who: mini-apps, tokens, revocations.
+    pub verifier: Verifier,
+    /// Our signing keys.
+    pub keyring: Arc<Keyring>,
+    /// Where tokens are revoked.
+    pub revocations: Arc<RevocationFeed>,
+    /// The wallet, when the config names one.
+    pub wallet: Option<Wallet>,
+    /// The homeserver, when the config names one.
+    pub homeserver: Option<Homeserver>,
+    /// Whose Matrix access token is this, asked afresh; `None` when the config names nobody who would know.
+    pub identities: Option<Identities>,
+    /// Wallets that were resolved.
+    pub resolved: Arc<Resolved>,
+}
+
+impl Services {
+    /// Authorization requests that wait for an answer.
+    pub fn questions(&self) -> Questions {
+        Questions::new(self.store.clone())
+    }
+
+    /// Devices that wait for an answer.
+    pub fn devices(&self) -> Devices {
+        Devices::new(self.store.clone())
+    }
+
+    /// Permissions in force.
+    pub fn grants(&self) -> Grants {
+        Grants::new(self.store.clone())
+    }
+
+    /// What users have approved.
+    pub fn approvals(&self) -> Approvals {
+        Approvals::new(self.store.clone())
+    }
+
+    /// Who sits at a browser.
+    pub fn visits(&self) -> Visits {
+        Visits::new(self.store.clone(), self.config.oauth.session_ttl)
+    }
+
+    /// A mini-app that is registered.
+    pub fn app(&self, id: &MiniAppId) -> Option<Arc<MiniApp>> {
+        self.verifier.registry().get(id).cloned()
+    }
+
+    /// A mini-app that is registered and not switched off.
+    pub fn active_app(&self, id: &MiniAppId) -> Option<Arc<MiniApp>> {
+        self.app(id).filter(|app| !app.suspended)
+    }
+
+    /// Whose Matrix access token it is now.
+    ///
+    /// # Errors
+    /// As [`Identities::whose`]; 503 where nobody can be asked.
+    pub async fn identify(&self, token: &str) -> Result<UserId, Refusal> {
+        let Some(identities) = &self.identities else {
+            return Err(Refusal::new(Code::ServiceUnavailable, "Matrix access tokens cannot be checked here.")
+                .retry_after(60)
+                .inside("no homeserver upstream and no authentication service is configured"));
+        };
+        identities.whose(token).await.map(|whoami| whoami.user)
+    }
+}

@@ -1,0 +1,141 @@
+//! Who is let in, and which servers are good enough.
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+
+use super::super::settings::look;
+use super::*;
+use crate::config::{ListenTls, RedisTls, Secret};
+use crate::store::{Batch, Condition, Partition};
+
+/// The rights of an edge, as `docs/store.md` has them.
+const RIGHTS: &str = "~tmcp:* &tmcp:* -@all +@read +@write +@scripting +@transaction +@connection +@pubsub -@dangerous +wait \
+                      +time +info +role +config|get +cluster|slots";
+
+/// A server with TLS that asks for a client certificate and a user, and what a client needs for it.
+fn guarded() -> (Server, TempDir, RedisStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "redis test");
+    let key = KeyPair::generate().unwrap();
+    let ca = write("ca.pem", params.self_signed(&key).unwrap().pem());
+    let issuer = Issuer::new(params, key);
+    let pair = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer);
+        let certificate = write(&format!("{name}.crt"), certificate.unwrap().pem());
+        ListenTls { certificate, key: write(&format!("{name}.key"), key.serialize_pem()) }
+    };
+    let (server, client) = (pair("server"), pair("client"));
+    let shown = |path: &std::path::Path| path.display().to_string();
+    let server = Server::start(&[
+        "tls-port {port}",
+        &format!("tls-cert-file {}", shown(&server.certificate)),
+        &format!("tls-key-file {}", shown(&server.key)),
+        &format!("tls-ca-cert-file {}", shown(&ca)),
+        "user default off",
+        &format!("user edge on >secret {RIGHTS}"),
+        &format!("user blind on >secret {RIGHTS} -config -publish"),
+    ]);
+    let mut store = config(RedisMode::Single, &[server.url()]);
+    store.tls = Some(RedisTls { ca: Some(ca), client: Some(client) });
+    (store.username, store.password) = (Some("edge".to_owned()), Some(Secret::new("secret")));
+    store.timeouts.total = Duration::from_secs(5);
+    (server, folder, store)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_and_users() {
+    let (_server, _folder, store) = guarded();
+    look(&open(&store)).await.unwrap();
+    contract::holds(&Servers(store.clone())).await;
+
+    let refused = async |change: &dyn Fn(&mut RedisStore)| {
+        let mut other = store.clone();
+        change(&mut other);
+        let redis = open(&other);
+        let batch = Batch::new(Partition::of("doors", &[])).unwrap().when("a", Condition::Absent);
+        redis.apply(batch.put("a", "1", None)).await.unwrap_err().to_string()
+    };
+    let told = refused(&|store| store.password = Some(Secret::new("wrong"))).await;
+    assert!(told.contains("WRONGPASS") || told.contains("uthentication"), "{told}");
+    let told = refused(&|store| store.tls = Some(RedisTls::default())).await;
+    assert!(told.contains("certificate"), "a certificate that nobody vouches for: {told}");
+    let mut blind = store.clone();
+    blind.username = Some("blind".to_owned());
+    let told = look(&open(&blind)).await.unwrap_err();
+    assert!(told.contains("does not do what an edge needs: ") && told.contains("can't run this command"), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_that_forgets_is_refused() {
+    let server = Server::start(&[]);
+    let store = config(RedisMode::Single, &[server.url()]);
+    look(&open(&store)).await.unwrap();
+    for (change, told) in [
+        ("appendfsync everysec", "appendfsync is everysec: set `appendfsync always`"),
+        ("appendonly no", "appendonly is no: set `appendonly yes`"),
+        ("maxmemory-policy allkeys-lru", "maxmemory-policy is allkeys-lru: set `maxmemory-policy noeviction`"),
+    ] {
+        server.ask::<()>(&format!("CONFIG SET {change}"));
+        let refused = look(&open(&store)).await.unwrap_err();
+        assert!(refused.contains(&format!("127.0.0.1:{}: {told}", server.port)), "{refused}");
+    }
+    let careless = RedisStore { require_durability: false, ..store };
+    look(&open(&careless)).await.unwrap();
+}
+
+#[tokio::test]
+async fn replicas_have_to_be_spoken_of_and_waited_for() {
+    let primary = Server::start(&[]);
+    let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", primary.port)]);
+    super::super::testing::until(|| replica.follows());
+    let mut store = config(RedisMode::Single, &[primary.url()]);
+    let told = look(&open(&store)).await.unwrap_err();
+    assert!(told.contains("has replicas: set store.wait_replicas"), "{told}");
+    store.wait_replicas = Some(1);
+    let told = look(&open(&store)).await.unwrap_err();
+    assert!(told.contains("min-replicas-to-write is 0"), "{told}");
+    primary.ask::<()>("CONFIG SET min-replicas-to-write 1");
+    look(&open(&store)).await.unwrap();
+    let other = config(RedisMode::Single, &[replica.url()]);
+    let told = look(&open(&other)).await.unwrap_err();
+    assert!(told.contains("is a replica; name its primary"), "{told}");
+}
+
+#[tokio::test]
+async fn a_full_server_says_so_and_deletes_all_the_same() {
+    let server = Server::start(&[]);
+    let redis = open(&config(RedisMode::Single, &[server.url()]));
+    let partition = Partition::of("doors", &["full"]);
+    let batch = || Batch::new(partition.clone()).unwrap();
+    redis.apply(batch().put("a", "1", None)).await.unwrap();
+    server.ask::<()>("CONFIG SET maxmemory 1");
+    assert!(matches!(redis.apply(batch().put("b", "1", None)).await, Err(StoreError::Full(_))));
+    redis.apply(batch().delete("a")).await.unwrap();
+    assert_eq!(redis.get(&partition, "a", crate::store::Read::Latest).await, Ok(None));
+}
+
+#[tokio::test]
+async fn whoever_cannot_wait_is_told_at_once() {
+    let server = Server::start(&[]);
+    let redis = open(&config(RedisMode::Single, &[server.url()]));
+    redis.publish("nothing").await.unwrap();
+    let script = Script::new("return 1");
+    let limit = Duration::from_millis(50);
+    let ask = async || redis.script(&script, &[b"tmcp:{x}:l"], &[], limit).await;
+    assert_eq!(ask().await, Ok(Value::Int(1)));
+    server.freeze();
+    // Silent for as long as one command may take, the connection is given up; from then on nobody waits for it.
+    while matches!(ask().await, Err(StoreError::Unavailable(why)) if why.contains("no answer within")) {}
+    server.thaw();
+    while ask().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

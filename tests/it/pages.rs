@@ -1,0 +1,281 @@
+//! The edge's own pages as a browser meets them, by hand: every form field and cookie is a test's to change.
+
+use std::time::Duration;
+
+use tmcp_edge::clock::Clock;
+use tmcp_edge::model::oauth::{Challenge, ClientId, Consent};
+use tmcp_edge::model::{MiniAppId, ScopeSet};
+use tmcp_edge::store::oauth::{Devices, Questions};
+
+use crate::edge::{APP, Setup, TestEdge, eventually, fresh_ip, user};
+use crate::wire::{Answer, Request};
+
+const CALLBACK: &str = "https://shop.example/back?from=tween";
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn edge() -> TestEdge {
+    Setup::default().main("oauth: { sign_in: homeserver }").start()
+}
+
+fn consent(scopes: &str) -> Consent {
+    Consent {
+        client: ClientId::of(MiniAppId::parse(APP).unwrap()),
+        redirect: CALLBACK.to_owned(),
+        state: Some("a b&c".to_owned()),
+        scopes: ScopeSet::from_list(scopes),
+        challenge: Challenge::parse("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM").unwrap(),
+        user: None,
+        asked_at: u64::try_from(Clock::system().unix().as_millis()).unwrap(),
+    }
+}
+
+/// Puts a question as `authorize` does; the answer is its session.
+fn ask(edge: &TestEdge, scopes: &str) -> String {
+    let questions = Questions::new(edge.store());
+    let question = consent(scopes);
+    edge.block_on(async move { questions.put(&question, MINUTE).await }).unwrap().expose().to_owned()
+}
+
+/// A browser: it keeps its cookie and knows what a page's form carries.
+struct Browser<'a> {
+    edge: &'a TestEdge,
+    cookie: Option<String>,
+    page: String,
+}
+
+impl<'a> Browser<'a> {
+    fn new(edge: &'a TestEdge) -> Browser<'a> {
+        Browser { edge, cookie: None, page: String::new() }
+    }
+
+    fn send(&mut self, mut request: Request) -> Answer {
+        request =
+            request.header("accept", "text/html,application/xhtml+xml;q=0.9").header("x-forwarded-for", fresh_ip());
+        if let Some(cookie) = &self.cookie {
+            request = request.header("cookie", cookie);
+        }
+        let answer = self.edge.send(request);
+        if let Some(set) = answer.header("set-cookie") {
+            assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax"), "{set}");
+            self.cookie = set.split(';').next().map(str::to_owned);
+        }
+        if answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html")) {
+            self.page = answer.text();
+            let policy = answer.header("content-security-policy").unwrap();
+            assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+            assert!(policy.contains("frame-ancestors 'none'") && !self.page.contains("<script"), "{policy}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+            assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+        }
+        answer
+    }
+
+    fn get(&mut self, target: &str) -> Answer {
+        self.send(Request::get(target))
+    }
+
+    fn csrf(&self) -> String {
+        let from = self.page.split("name=\"csrf\" value=\"").nth(1).unwrap_or_else(|| panic!("no form: {}", self.page));
+        from.split('"').next().unwrap().to_owned()
+    }
+
+    fn form(&self, path: &str, fields: &[(&str, &str)]) -> Request {
+        let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        Request::new("POST", path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("origin", format!("http://{}", self.edge.address))
+            .body(body)
+    }
+
+    fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let csrf = self.csrf();
+        let mut all = fields.to_vec();
+        all.push(("csrf", &csrf));
+        let request = self.form(path, &all);
+        self.send(request)
+    }
+
+    fn sign_in(&mut self, path: &str, more: &[(&str, &str)], name: &str) -> Answer {
+        let fields = [&[("action", "sign_in"), ("user", name), ("password", "demo")], more].concat();
+        self.post(path, &fields)
+    }
+}
+
+#[test]
+fn a_user_signs_in_allows_and_takes_it_back() {
+    let edge = edge();
+    let mut browser = Browser::new(&edge);
+    let session = ask(&edge, "user:read wallet:balance wallet:pay storage:read");
+    let page = format!("/oauth2/consent?session={session}");
+    assert_eq!(browser.get(&page).status, 200);
+    assert!(browser.page.contains("<label class=\"field\" for=\"password\">"), "{}", browser.page);
+    let before = browser.cookie.clone();
+
+    let wrong = browser.post(
+        "/oauth2/consent",
+        &[("action", "sign_in"), ("session", &session), ("user", "alice"), ("password", "no")],
+    );
+    assert_eq!(wrong.status, 403);
+    assert!(browser.page.contains("role=\"alert\""));
+    let signed_in = browser.sign_in("/oauth2/consent", &[("session", &session)], "alice");
+    assert_eq!((signed_in.status, signed_in.header("location")), (303, Some(page.as_str())));
+    assert_ne!(browser.cookie, before, "signing in changes the cookie");
+
+    let shown = browser.get(&page);
+    for part in ["Allow Shop to use your account?", "name=\"wallet:pay\"", "It already may", "@alice:tween.example"] {
+        assert!(browser.page.contains(part), "no {part} in {}", browser.page);
+    }
+    assert!(shown.header("content-security-policy").unwrap().contains("form-action 'self' https://shop.example;"));
+    let allowed = browser.post(
+        "/oauth2/consent",
+        &[("action", "approve"), ("session", &session), ("user:read", "on"), ("wallet:balance", "on")],
+    );
+    let location = allowed.header("location").unwrap().to_owned();
+    assert_eq!(allowed.status, 303);
+    assert!(location.starts_with("https://shop.example/back?from=tween&code=tmcp_code_"), "{location}");
+    assert!(location.contains("&state=a+b%26c&iss=http%3A%2F%2F127.0.0.1"), "{location}");
+    let again = browser.get(&page);
+    assert_eq!(again.status, 404, "a question is answered once");
+    assert!(browser.page.contains("no longer good"), "{}", browser.page);
+
+    // Only what is new is asked about.
+    let session = ask(&edge, "user:read wallet:pay");
+    browser.get(&format!("/oauth2/consent?session={session}"));
+    assert!(
+        browser.page.contains("name=\"wallet:pay\"") && !browser.page.contains("name=\"user:read\""),
+        "{}",
+        browser.page
+    );
+    let no = browser.post("/oauth2/consent", &[("action", "deny"), ("session", &session)]);
+    assert!(no.header("location").unwrap().contains("&error=access_denied&"), "{no:?}");
+
+    // The user's own page, and a token that is void once its permission is taken back.
+    let token = edge.token_of(&user("alice"), APP, ScopeSet::from_list("wallet:balance"));
+    let balance = || edge.send(Request::get("/api/v1/wallet/balance").bearer(&token)).status;
+    assert_eq!(balance(), 200);
+    browser.get("/oauth2/apps");
+    assert!(browser.page.contains("see your balance") && !browser.page.contains("start payments"), "{}", browser.page);
+    let fields = [("action", "drop_scope"), ("miniapp_id", APP), ("scope", "wallet:balance")];
+    assert_eq!(browser.post("/oauth2/apps", &fields).header("location"), Some("/oauth2/apps?taken=scope"));
+    eventually("the token is void", Duration::from_secs(1), || balance() == 401);
+    browser.get("/oauth2/apps?taken=scope");
+    assert!(browser.page.contains("role=\"status\"") && !browser.page.contains("see your balance"), "{}", browser.page);
+    browser.post("/oauth2/apps", &[("action", "drop_app"), ("miniapp_id", APP)]);
+    browser.get("/oauth2/apps");
+    assert!(browser.page.contains("No mini-app may use your account."), "{}", browser.page);
+    browser.post("/oauth2/apps", &[("action", "sign_out")]);
+    browser.get("/oauth2/apps");
+    assert!(browser.page.contains("<h1>Sign in</h1>"), "{}", browser.page);
+}
+
+#[test]
+fn forms_of_other_sites_and_other_users_are_refused() {
+    let edge = edge();
+    let session = ask(&edge, "user:read");
+    let page = format!("/oauth2/consent?session={session}");
+    let mut browser = Browser::new(&edge);
+    browser.get(&page);
+    browser.sign_in("/oauth2/consent", &[("session", &session)], "alice");
+    browser.get(&page);
+    let csrf = browser.csrf();
+    let fields = [("action", "approve"), ("session", session.as_str()), ("user:read", "on"), ("csrf", csrf.as_str())];
+    let mut foreign = browser.form("/oauth2/consent", &fields);
+    foreign.headers.retain(|(name, _)| name != "origin");
+    assert_eq!(browser.send(foreign.header("origin", "https://evil.example")).status, 403);
+    let without = browser.form("/oauth2/consent", &fields[..3]);
+    assert_eq!(browser.send(without).status, 403);
+    let mut stranger = Browser::new(&edge);
+    stranger.get(&page);
+    let stolen = stranger.form("/oauth2/consent", &fields);
+    assert_eq!(stranger.send(stolen).status, 403, "a proof belongs to one browser");
+    // The question has become alice's.
+    stranger.get(&page);
+    stranger.sign_in("/oauth2/consent", &[("session", &session)], "bob");
+    assert_eq!(stranger.get(&page).status, 403);
+    let done = browser.form("/oauth2/consent", &fields);
+    assert_eq!(browser.send(done).status, 303, "none of that used the question up");
+}
+
+#[test]
+fn a_chat_app_asks_itself() {
+    let edge = edge();
+    let session = ask(&edge, "user:read wallet:balance storage:write");
+    let page = format!("/oauth2/consent?session={session}");
+    let [alice, bob] = ["alice", "bob"].map(|name| edge.matrix_token(name));
+    assert_eq!(edge.send(Request::get(&page).bearer("nonsense")).status, 401);
+    let tep = edge.token_of(&user("alice"), APP, ScopeSet::from_list("user:read"));
+    assert_eq!(edge.send(Request::get(&page).bearer(&tep)).status, 401, "a mini-app cannot approve itself");
+    let data = edge.send(Request::get(&page).bearer(&alice)).json();
+    assert_eq!(data["mini_app"]["name"], "Shop");
+    let scopes = data["requested_scopes"].as_array().unwrap();
+    assert_eq!(scopes.len(), 3);
+    assert!(scopes.iter().all(|scope| scope["description"].is_string() && scope["sensitivity"].is_string()));
+    assert_eq!(edge.send(Request::get(&page).bearer(&bob)).status, 403);
+    let decide = |token: &str, body: &str| {
+        let request =
+            Request::new("POST", "/oauth2/consent").header("content-type", "application/x-www-form-urlencoded");
+        edge.send(request.bearer(token).body(format!("session={session}&{body}")))
+    };
+    assert_eq!(decide(&alice, "decision=perhaps").status, 400);
+    let answer = decide(&alice, "decision=approve&scope=user%3Aread").json();
+    assert!(answer["redirect_uri"].as_str().unwrap().contains("code=tmcp_code_"), "{answer}");
+    assert_eq!(decide(&alice, "decision=approve").status, 404);
+
+    let revoke = |token: &str, body: &'static str| edge.send(Request::post("/api/v1/auth/revoke", body).bearer(token));
+    assert_eq!(revoke(&alice, "{}").status, 400, "a Matrix token does not say which mini-app");
+    let revoked = revoke(&alice, r#"{"miniapp_id":"ma_shop_001"}"#).json();
+    assert_eq!(revoked["revoked_scopes"], serde_json::json!(["user:read"]));
+    assert_eq!(edge.send(Request::get("/api/v1/capabilities").bearer(&tep)).status, 401);
+}
+
+#[test]
+fn user_codes_are_typed_by_hand_and_not_guessed() {
+    let edge = edge();
+    let devices = Devices::new(edge.store());
+    let client = ClientId::of(MiniAppId::parse(APP).unwrap());
+    let now = u64::try_from(Clock::system().unix().as_millis()).unwrap();
+    let scopes = ScopeSet::from_list("wallet:balance wallet:pay");
+    let (_, code) = edge.block_on(async move { devices.begin(client, scopes, now, MINUTE).await }).unwrap();
+    let code = code.to_string();
+    let mut browser = Browser::new(&edge);
+    browser.get(&format!("/oauth2/device?user_code={code}"));
+    let back = browser.sign_in("/oauth2/device", &[("user_code", &code)], "alice");
+    assert_eq!(back.header("location"), Some(format!("/oauth2/device?user_code={code}").as_str()));
+    browser.get(&format!("/oauth2/device?user_code={code}"));
+    assert!(
+        browser.page.contains(&format!("value=\"{code}\"")) && !browser.page.contains("Allow Shop"),
+        "a link only fills it in"
+    );
+    let typed = code.to_lowercase().replace('-', " ");
+    browser.post("/oauth2/device", &[("action", "look_up"), ("user_code", &typed)]);
+    assert!(browser.page.contains("Allow Shop") && !browser.page.contains("wallet:pay"), "{}", browser.page);
+    browser.post("/oauth2/device", &[("action", "approve"), ("user_code", &code), ("wallet:balance", "on")]);
+    assert!(browser.page.contains("Your device is connected"), "{}", browser.page);
+    browser.get("/oauth2/device");
+    for _ in 0..5 {
+        assert_eq!(browser.post("/oauth2/device", &[("action", "look_up"), ("user_code", "BCDF-GHJK")]).status, 404);
+    }
+    browser.get("/oauth2/device");
+    assert!(browser.page.contains("<h1>Sign in</h1>"), "five wrong codes end the visit");
+}
+
+#[test]
+fn pages_tell_people_what_went_wrong() {
+    let edge = Setup::default().start();
+    let mut browser = Browser::new(&edge);
+    assert_eq!(browser.get("/oauth2/consent").status, 400);
+    assert!(browser.page.contains("Go back to the mini-app") && browser.page.contains("req_"), "{}", browser.page);
+    browser.get("/oauth2/apps");
+    assert!(browser.page.contains("does not let you sign in here"), "off unless the config says otherwise");
+    let ip = fresh_ip();
+    let mut last = 0;
+    for _ in 0..16 {
+        let request = Request::get("/oauth2/apps").header("accept", "text/html").header("x-forwarded-for", &*ip);
+        let answer = edge.send(request);
+        last = answer.status;
+        if last == 429 {
+            assert!(answer.text().contains("a little fast") && answer.header("retry-after").is_some(), "{answer:?}");
+        }
+    }
+    assert_eq!(last, 429);
+}
