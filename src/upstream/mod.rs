@@ -16,9 +16,9 @@
 //! | [`identity`] | whose Matrix access token is this, asked afresh |
 //! | [`egress`] | the guarded client for URLs that others gave us |
 //!
-//! A forwarded request goes: [`Backend::admit`] (is the breaker open?) → [`Backend::pick`] (which
-//! address?) → [`Backend::peer`] → [`forward::request`] → the upstream → [`forward::response`] → the ticket is
-//! settled with [`outcome::Ended`].
+//! A request goes: [`Backend::admit`] (is the breaker open?) → [`Backend::pick`] (which address?) →
+//! [`connections::Dialer::open`] → [`forward::whole_request`] → the upstream → [`forward::answer_headers`] → the ticket is
+//! settled with [`outcome::Ended`]. What streams goes through Pingora instead: [`Backend::peer`] → [`forward::request`].
 
 pub mod address;
 pub mod backend;
