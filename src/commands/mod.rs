@@ -3,6 +3,7 @@
 
 mod control;
 pub mod dev;
+mod greeting;
 pub mod inspect;
 pub mod keys;
 pub mod revoke;

@@ -199,6 +199,8 @@ fn loopback(text: &str) -> Option<(&'static str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -278,5 +280,63 @@ mod tests {
             assert!(!loopback.matches(other), "{other}");
         }
         assert!(RedirectUri::parse("http://[::1]:8000/cb").unwrap().matches("http://[::1]/cb"));
+    }
+
+    /// Pieces that redirect URIs are attacked with.
+    fn uri() -> impl Strategy<Value = String> {
+        let pieces = [
+            "https://",
+            "http://",
+            "com.example:",
+            "127.0.0.1",
+            "[::1]",
+            "shop.example",
+            "evil.example",
+            ":",
+            "80",
+            "/",
+            "//",
+            "@",
+            "\\",
+            "?",
+            "#",
+            ".",
+            "cb",
+            "%2f",
+            "*",
+            " ",
+            "\u{e9}",
+            "\t",
+        ];
+        prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..8).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_registered_is_itself_and_leads_where_it_seems_to(text in uri()) {
+            if let Ok(uri) = RedirectUri::parse(&text) {
+                prop_assert!(uri.as_str() == text && uri.matches(&text));
+                let url = Url::parse(&text).unwrap();
+                prop_assert!(url.fragment().is_none() && url.username().is_empty(), "{}", text);
+            }
+        }
+
+        #[test]
+        fn what_matches_leads_to_the_same_place(registered in uri(), sent in uri()) {
+            if let Ok(uri) = RedirectUri::parse(&registered)
+                && uri.matches(&sent)
+            {
+                let [own, other] = [&registered, &sent].map(|text| Url::parse(text).unwrap());
+                prop_assert_eq!((own.scheme(), own.host(), own.path()), (other.scheme(), other.host(), other.path()));
+                prop_assert!(own.scheme() == "http" || registered == sent);
+            }
+        }
+
+        #[test]
+        fn a_loopback_port_is_free(port in 1u16.., path in "(/[a-z]{0,5}){0,2}") {
+            let uri = RedirectUri::parse(&format!("http://127.0.0.1{path}")).unwrap();
+            let sent = format!("http://127.0.0.1:{port}{path}");
+            prop_assert!(uri.matches(&sent));
+        }
     }
 }

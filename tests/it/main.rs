@@ -16,6 +16,7 @@ mod edge;
 mod frames;
 mod headers;
 mod http2;
+mod inside;
 mod json;
 mod life;
 mod limits;
