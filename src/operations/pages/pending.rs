@@ -129,8 +129,8 @@ impl Asking {
 
     /// The user's yes, to `ticked` among the new scopes. Says where the browser goes with the code, if anywhere.
     ///
-    /// The approvals are written first: they open nothing by themselves, and a grant without them would be asked about
-    /// again.
+    /// What was approved is written last, so that nothing is remembered of an answer that did not count. A failure to do
+    /// so changes nothing of the answer: the user is asked again next time.
     ///
     /// # Errors
     /// 404 when it was answered meanwhile; 503 when the store does not answer.
@@ -141,23 +141,26 @@ impl Asking {
             return self.deny(services).await;
         }
         let now = services.clock.unix();
-        let new = ticked.intersection(self.new);
-        services.approvals().add(&self.user, &self.question.app.id, new, now.as_secs()).await?;
         let millis = millis(now);
-        match self.question.what {
+        let target = match self.question.what {
             What::Consent { session, held } => {
                 let consent = held.value.clone();
                 let ttl = services.config.oauth.code_ttl;
                 let code = services.questions().approve(&session, held, granted, millis, ttl).await?;
                 let code = code.ok_or_else(over)?;
-                Ok(Some(consent.address(services.config.issuer(), &[("code", code.expose())])))
+                Some(consent.address(services.config.issuer(), &[("code", code.expose())]))
             }
             What::Device { id, held } => {
-                let approved = held.value.clone().approved(self.user, granted, millis).ok_or_else(over)?;
-                let done = services.devices().change(id, &held, &approved, millis).await?;
-                done.then_some(None).ok_or_else(over)
+                let yes = |device: Device| device.approved(self.user.clone(), granted, millis);
+                settle(services, id, held, yes).await?;
+                None
             }
+        };
+        let (app, new) = (&self.question.app.id, ticked.intersection(self.new));
+        if let Err(error) = services.approvals().add(&self.user, app, new, now.as_secs()).await {
+            log::error!("what was approved for {app} is not remembered: {error}");
         }
+        Ok(target)
     }
 
     /// The user's no.
@@ -172,11 +175,28 @@ impl Asking {
                 done.then(|| Some(held.value.address(services.config.issuer(), &fault))).ok_or_else(over)
             }
             What::Device { id, held } => {
-                let denied = held.value.clone().denied().ok_or_else(over)?;
-                let done = services.devices().change(id, &held, &denied, millis(services.clock.unix())).await?;
-                done.then_some(None).ok_or_else(over)
+                settle(services, id, held, Device::denied).await?;
+                Ok(None)
             }
         }
+    }
+}
+
+/// Writes the user's answer to a device down. The device asks all the while, and each of its questions changes what is
+/// stored of it; only another answer stands in the way of this one.
+async fn settle(
+    services: &Services,
+    id: GrantId,
+    mut held: Held<Device>,
+    answered: impl Fn(Device) -> Option<Device>,
+) -> Result<(), Refusal> {
+    loop {
+        let changed = answered(held.value.clone()).ok_or_else(over)?;
+        if services.devices().change(id, &held, &changed, millis(services.clock.unix())).await? {
+            return Ok(());
+        }
+        let waits = services.devices().get(id).await?;
+        held = waits.filter(|now| now.value.hash == changed.hash).ok_or_else(over)?;
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod delegation;
+mod devices;
 mod flows;
 mod guessing;
 mod hybrid;
