@@ -168,6 +168,9 @@ pub enum OauthError {
 }
 
 impl OauthError {
+    /// What [`OauthError::SlowDown`] asks for (RFC 8628 section 3.5).
+    pub const SLOWER: &str = "Wait 5 seconds longer between two questions from now on.";
+
     /// The error as it stands in an answer.
     pub const fn as_str(self) -> &'static str {
         match self {

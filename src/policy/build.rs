@@ -13,6 +13,8 @@ use super::whoami::{MAX_OPEN, MatrixTokens};
 use super::{Policy, route_limits};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::store::Backend;
+use crate::store::oauth::Devices;
 use crate::upstream::egress::Egress;
 use crate::upstream::homeserver::Homeserver;
 use crate::upstream::identity::UserRules;
@@ -28,6 +30,8 @@ pub struct Ingredients<'a> {
     pub limits: &'a Arc<dyn Engine>,
     /// What is known of addresses.
     pub peers: &'a Arc<Peers>,
+    /// What is remembered.
+    pub store: &'a Arc<dyn Backend>,
     /// Keys, verified tokens, revocations.
     pub tokens: &'a VerifierState,
     /// The client for issuers' keys.
@@ -58,6 +62,7 @@ impl Policy {
             clock: from.clock.clone(),
             metrics: from.tokens.metrics.clone(),
             limits,
+            devices: Devices::new(from.store.clone()),
         })
     }
 }

@@ -9,7 +9,7 @@
 //! | `path`, `route`, `trie` | which operation is it, in the one reading that the path has? |
 //! | `authn`, `keyring`, `issuers`, `whoami` | who is calling? |
 //! | `authz` | may the caller do this? |
-//! | `rate_limit` | may the caller do it now? |
+//! | `rate_limit`, `polls` | may the caller do it now? |
 //! | `validate`, `json`, `sanitize`, `schema` | is the request what the operation takes? |
 
 pub mod authn;
@@ -21,6 +21,7 @@ pub mod issuers;
 pub mod json;
 pub mod keyring;
 pub mod path;
+mod polls;
 pub mod rate_limit;
 pub mod route;
 pub mod sanitize;
@@ -42,10 +43,12 @@ use crate::error::{Code, Refusal};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::model::Operation;
 use crate::model::rows::{Auth, limit};
+use crate::store::oauth::Devices;
 use authn::{Authn, Caller};
 pub use build::Ingredients;
 use guard::PeerGuard;
 use path::PathView;
+use polls::Poll;
 use rate_limit::{Claim, Decision, LimitKey, Limiter, PolicyId, Report};
 use route::{Route, RouteTable};
 pub use validate::Form;
@@ -124,6 +127,8 @@ pub struct Policy {
     pub metrics: Arc<Metrics>,
     /// The limit policies of each route, by its number.
     pub limits: Vec<SmallVec<[RouteLimit; 2]>>,
+    /// Devices that ask for their tokens.
+    pub devices: Devices,
 }
 
 /// One limit of a route.
@@ -199,7 +204,8 @@ impl Policy {
     }
 
     /// The second kind of row: the body says who is calling, so it is read, bounded, before anything is known. Addresses
-    /// that guess have been turned away before; whoever authenticates draws on a bucket of its own.
+    /// that guess have been turned away before; whoever authenticates draws on a bucket of its own, and what is
+    /// refused before it is known who sent it, on its address's.
     async fn admit_client<X: Exchange>(
         &self,
         request: &mut X,
@@ -207,12 +213,34 @@ impl Policy {
         trail: &mut Trail,
         route: Arc<Route>,
     ) -> Result<Permit, Refusal> {
+        let (body, poll) = match self.read_client(request, client, trail, &route).await {
+            Ok(read) => read,
+            Err(refusal) => {
+                self.limit(client, trail, 1, (self.clock.tick(), self.clock.unix_secs())).await?;
+                return Err(refusal);
+            }
+        };
+        if poll != Poll::OnTime {
+            let limited = self.limit(client, trail, 1, (self.clock.tick(), self.clock.unix_secs())).await;
+            limited.map_err(|refusal| poll.refused(refusal))?;
+        }
+        Ok(Permit { route, body: Some(body) })
+    }
+
+    /// Reads who is calling, and with what.
+    async fn read_client<X: Exchange>(
+        &self,
+        request: &mut X,
+        client: IpAddr,
+        trail: &mut Trail,
+        route: &Route,
+    ) -> Result<(Bytes, Poll), Refusal> {
         let head = request.head();
         let length = Length::of(head.version, &head.headers)?;
         let plan = self.validator.head(route.body, &head.method, &head.headers, length);
         let body = match count::refused_body(&self.metrics, plan)? {
             BodyPlan::None | BodyPlan::Stream => Bytes::new(),
-            BodyPlan::Read(reading) => self.judge_body(request, &route, &reading).await?,
+            BodyPlan::Read(reading) => self.judge_body(request, route, &reading).await?,
         };
         let form = Form::parse(&body)?;
         trail.caller = match self.authn.client_of(&request.head().headers, &form, route.operation) {
@@ -224,8 +252,9 @@ impl Policy {
                 return Err(refusal);
             }
         };
-        self.limit(client, trail, 1, (self.clock.tick(), self.clock.unix_secs())).await?;
-        Ok(Permit { route, body: Some(body) })
+        let now = u64::try_from(self.clock.unix().as_millis()).unwrap_or(u64::MAX);
+        let poll = Poll::of(&self.devices, route.operation, &trail.caller, &form, now).await?;
+        Ok((body, poll))
     }
 
     /// Reads the body and judges it whole. A large one is judged on a thread that may be kept busy.

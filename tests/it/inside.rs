@@ -16,12 +16,13 @@ use tmcp_edge::clock::{Clock, ManualClock};
 use tmcp_edge::config;
 use tmcp_edge::error::Refusal;
 use tmcp_edge::live::Live;
+use tmcp_edge::model::oauth::UserCode;
 use tmcp_edge::model::{MiniAppId, ScopeSet};
 use tmcp_edge::operations::{self, Call, Local};
 use tmcp_edge::policy::{Exchange, Trail};
 use tmcp_edge::sandbox::{Running, Sandbox, SandboxConfig};
 use tmcp_edge::snapshot::Snapshot;
-use tmcp_edge::store::oauth::Approvals;
+use tmcp_edge::store::oauth::{Approvals, Devices};
 use tmcp_edge::upstream::forward::Trace;
 use url::form_urlencoded::Serializer;
 
@@ -86,6 +87,19 @@ impl Inside {
     pub fn approve(&self, localpart: &str, scopes: ScopeSet) {
         let (approvals, app) = (Approvals::new(self.live.store.clone()), MiniAppId::parse(APP).unwrap());
         self.runtime.block_on(approvals.add(&user(localpart), &app, scopes, STARTS)).unwrap();
+    }
+
+    /// A user says yes to the device that shows this code.
+    pub fn allow_device(&self, localpart: &str, user_code: &str) {
+        let (devices, code) = (Devices::new(self.live.store.clone()), UserCode::parse(user_code).unwrap());
+        let now = u64::try_from(self.live.clock.unix().as_millis()).unwrap();
+        let done = self.runtime.block_on(async {
+            let (id, held) = devices.by_user_code(&code).await.unwrap().unwrap();
+            let scopes = held.value.scopes;
+            let approved = held.value.clone().approved(user(localpart), scopes, now).unwrap();
+            devices.change(id, &held, &approved, now).await.unwrap()
+        });
+        assert!(done, "somebody else answered");
     }
 
     /// A form of the shop's, which authenticates in it: status and body of the answer.
