@@ -127,6 +127,8 @@ pub struct Policy {
     pub metrics: Arc<Metrics>,
     /// The limit policies of each route, by its number.
     pub limits: Vec<SmallVec<[RouteLimit; 2]>>,
+    /// The limit of servers that look at tokens, in place of their route's.
+    pub introspection: Vec<RouteLimit>,
     /// Devices that ask for their tokens.
     pub devices: Devices,
 }
@@ -300,7 +302,11 @@ impl Policy {
         (now, unix): (Tick, u64),
     ) -> Result<(), Refusal> {
         let Some((_, index)) = trail.route else { return Ok(()) };
-        let limits = self.limits.get(index).map(SmallVec::as_slice).unwrap_or_default();
+        let limits = match trail.caller {
+            // It asks about every call that reaches it.
+            Caller::ResourceServer(_) => self.introspection.as_slice(),
+            _ => self.limits.get(index).map(SmallVec::as_slice).unwrap_or_default(),
+        };
         let claims: SmallVec<[Claim; 2]> = limits
             .iter()
             .map(|limit| {
@@ -341,20 +347,21 @@ fn bucket_of(caller: &Caller, client: IpAddr, per_user: bool) -> (LimitKey, Opti
         Caller::Matrix(user) => (user.user_key, None),
         Caller::Client(client) => (LimitKey::app(&client.app.id), Some(&client.app.id)),
         // Anybody can name a public client; what it may use is not for strangers to use up.
-        Caller::Anonymous | Caller::Homeserver | Caller::Named(_) | Caller::ResourceServer => {
-            (LimitKey::ip(client), None)
-        }
+        Caller::Anonymous | Caller::Homeserver | Caller::Named(_) => (LimitKey::ip(client), None),
+        Caller::ResourceServer(key) => (*key, None),
     }
 }
 
 /// The limits of every route, with names looked up. A name that no policy has is an error of the config, which has
 /// been checked; it would limit nothing here.
 pub fn route_limits(table: &RouteTable, limiter: &Limiter, metrics: &Metrics) -> Vec<SmallVec<[RouteLimit; 2]>> {
-    let compile = |name: &String| {
-        let per_user = matches!(name.as_str(), limit::PAYMENT | limit::RESOLUTION);
-        limiter.policies().id(name).map(|policy| RouteLimit { policy, per_user, metrics: metrics.policy(name) })
-    };
+    let compile = |name: &String| route_limit(name, limiter, metrics);
     table.routes().iter().map(|route| route.limits.iter().filter_map(compile).collect()).collect()
+}
+
+fn route_limit(name: &str, limiter: &Limiter, metrics: &Metrics) -> Option<RouteLimit> {
+    let per_user = matches!(name, limit::PAYMENT | limit::RESOLUTION);
+    limiter.policies().id(name).map(|policy| RouteLimit { policy, per_user, metrics: metrics.policy(name) })
 }
 
 /// How many users a batch names. The body has passed its schema, so the list is there.

@@ -63,7 +63,8 @@ impl Inside {
         let main = format!(
             "public_url: https://edge.example\nserver_name: {SERVER_NAME}\nserver: {{ listen: [{{ address: \"127.0.0.1:0\" }}] }}\n\
              store: {{ kind: embedded, path: store }}\nkeys: {{ master_key_file: master.key }}\nupstreams: upstreams\n\
-             miniapps: {{ file: miniapps.yaml }}\nlog: {{ access: off }}\n"
+             miniapps: {{ file: miniapps.yaml }}\nlog: {{ access: off }}\n\
+             oauth: {{ resource_servers: [{{ id: wallet, secret_hashes: [{hash}] }}] }}\n"
         );
         write("edge.yaml", main);
         let config = config::load(&folder.path().join("edge.yaml"), &|_| None);
@@ -104,7 +105,12 @@ impl Inside {
 
     /// A form of the shop's, which authenticates in it: status and body of the answer.
     pub fn post(&self, path: &str, pairs: &[(&str, &str)]) -> (u16, Value) {
-        let client = [("client_id", APP), ("client_secret", SECRET)];
+        self.post_as(APP, path, pairs)
+    }
+
+    /// The same of another client, or of the resource server `wallet`.
+    pub fn post_as(&self, client: &str, path: &str, pairs: &[(&str, &str)]) -> (u16, Value) {
+        let client = [("client_id", client), ("client_secret", SECRET)];
         let body = Serializer::new(String::new()).extend_pairs(pairs).extend_pairs(client).finish();
         let head = http::Request::post(path)
             .header("host", "edge.example")

@@ -15,9 +15,7 @@ fn answer_in_between(edge: &TestEdge, device_code: &str, user_code: &str, decisi
     let answered = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| {
-                while !answered.load(Ordering::Relaxed) && poll(edge, device_code).status == 400 {}
-            });
+            scope.spawn(|| while !answered.load(Ordering::Relaxed) && poll(edge, device_code).status == 400 {});
         }
         let pairs = [("user_code", user_code), ("decision", decision)];
         let answer = edge.send(post("/oauth2/device", &pairs).bearer(&edge.matrix_token("bob")));
@@ -54,7 +52,8 @@ fn two_devices_may_ask_until_their_user_answers() {
         begun
     };
     let devices = [begin(), begin()];
-    let ask = |device: &Value| edge.post("/oauth2/token", &[DEVICE_GRANT, ("device_code", text(device, "device_code"))]);
+    let ask =
+        |device: &Value| edge.post("/oauth2/token", &[DEVICE_GRANT, ("device_code", text(device, "device_code"))]);
     let told = |(status, body): (u16, Value)| (status, text(&body, "error").to_owned());
     for _ in 0..100 {
         for device in &devices {
