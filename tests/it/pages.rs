@@ -261,6 +261,22 @@ fn user_codes_are_typed_by_hand_and_not_guessed() {
     assert!(browser.page.contains("<h1>Sign in</h1>"), "five wrong codes end the visit");
 }
 
+#[test]
+fn a_device_that_was_allowed_nothing_is_not_called_connected() {
+    let edge = edge();
+    let (devices, client) = (Devices::new(edge.store()), ClientId::of(MiniAppId::parse(APP).unwrap()));
+    let now = u64::try_from(Clock::system().unix().as_millis()).unwrap();
+    let begun = async move { devices.begin(client, ScopeSet::from_list("wallet:balance"), now, MINUTE).await };
+    let code = edge.block_on(begun).unwrap().1.to_string();
+    let mut browser = Browser::new(&edge);
+    browser.get("/oauth2/device");
+    browser.sign_in("/oauth2/device", &[], "alice");
+    browser.get("/oauth2/device");
+    browser.post("/oauth2/device", &[("action", "look_up"), ("user_code", &code)]);
+    browser.post("/oauth2/device", &[("action", "approve"), ("user_code", &code)]);
+    assert!(browser.page.contains("was not allowed anything"), "nothing was ticked: {}", browser.page);
+}
+
 /// RFC 9700 4.2: a page's address bears a session, which no other site is told by `Referer`, or by being asked for
 /// something.
 #[test]

@@ -11,7 +11,7 @@ use url::Url;
 use super::asked::Asked;
 use super::browser::Browser;
 use super::frame::{APPS, AppCard, Frame, show, with_cookie};
-use super::pending::{Asking, Question};
+use super::pending::{Asking, Decided, Question};
 use super::sign_in::{self, Place};
 use crate::error::{Code, Refusal};
 use crate::model::scope::Sensitivity;
@@ -89,7 +89,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     };
     let asking = question.for_user(services, user).await?;
     if asked.posted() {
-        let target = decide(services, asked, asking).await?;
+        let target = decide(services, asked, asking).await?.target();
         return Local::see_other(target.as_deref().unwrap_or(APPS));
     }
     let frame = place.frame(services, &browser, Some(asking.user()));
@@ -113,8 +113,8 @@ pub(super) fn page(frame: Frame, asking: &Asking) -> Result<Local, Refusal> {
     show(StatusCode::OK, &page, &icon, asking.target())
 }
 
-/// Takes the answer of a page: what is ticked is approved. Says where the browser has to go.
-pub(super) async fn decide(services: &Services, asked: &Asked<'_>, asking: Asking) -> Result<Option<String>, Refusal> {
+/// Takes the answer of a page: what is ticked is approved.
+pub(super) async fn decide(services: &Services, asked: &Asked<'_>, asking: Asking) -> Result<Decided, Refusal> {
     match asked.field("action") {
         Some("approve") => {
             let ticked: ScopeSet = asking.new_scopes().iter().filter(|s| asked.field(s.as_str()).is_some()).collect();
@@ -130,7 +130,7 @@ pub(super) async fn native(services: &Services, asked: &Asked<'_>, asking: Askin
     if !asked.posted() {
         return Ok(Local::secret(data(&asking).to_string()));
     }
-    let target = match asked.field("decision") {
+    let decided = match asked.field("decision") {
         Some("approve") => {
             let scopes = asked.field("scope").map_or(asking.new_scopes(), ScopeSet::from_list);
             asking.approve(services, scopes).await?
@@ -142,7 +142,7 @@ pub(super) async fn native(services: &Services, asked: &Asked<'_>, asking: Askin
             ));
         }
     };
-    Ok(Local::secret(json!({"redirect_uri": target}).to_string()))
+    Ok(Local::secret(json!({"redirect_uri": decided.target()}).to_string()))
 }
 
 /// The consent data of protocol section 3.

@@ -14,7 +14,7 @@ use super::browser::Browser;
 use super::consent;
 use super::frame::{Frame, show, with_cookie};
 use super::notice;
-use super::pending::Question;
+use super::pending::{Decided, Question};
 use super::sign_in::{self, Place};
 use crate::error::{Code, Refusal};
 use crate::model::UserId;
@@ -74,14 +74,15 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     match asked.field("action") {
         Some("approve" | "deny") => {
             let name = asking.app().name.clone();
-            let approved = asked.field("action") == Some("approve");
-            consent::decide(services, asked, asking).await?;
-            if approved {
-                let text = format!("{name} is connected on your device. It may take some seconds to notice.");
-                notice::done(frame, "Your device is connected", &text, "You can close this page.")
-            } else {
-                let text = format!("{name} was not allowed anything.");
-                notice::done(frame, "Not connected", &text, "You can close this page.")
+            match consent::decide(services, asked, asking).await? {
+                Decided::Allowed(_) => {
+                    let text = format!("{name} is connected on your device. It may take some seconds to notice.");
+                    notice::done(frame, "Your device is connected", &text, "You can close this page.")
+                }
+                Decided::Refused(_) => {
+                    let text = format!("{name} was not allowed anything.");
+                    notice::done(frame, "Not connected", &text, "You can close this page.")
+                }
             }
         }
         _ => consent::page(frame, &asking),

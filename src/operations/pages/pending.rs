@@ -33,6 +33,23 @@ pub struct Asking {
     target: Option<Url>,
 }
 
+/// What became of a question.
+pub enum Decided {
+    /// Something was allowed. Where the browser goes with the code; nowhere for a device.
+    Allowed(Option<String>),
+    /// Nothing was.
+    Refused(Option<String>),
+}
+
+impl Decided {
+    /// Where the browser goes, if anywhere.
+    pub fn target(self) -> Option<String> {
+        match self {
+            Decided::Allowed(target) | Decided::Refused(target) => target,
+        }
+    }
+}
+
 impl Question {
     /// The question that `authorize` put.
     ///
@@ -127,17 +144,16 @@ impl Asking {
         self.target.as_ref()
     }
 
-    /// The user's yes, to `ticked` among the new scopes. Says where the browser goes with the code, if anywhere.
+    /// The user's yes, to `ticked` among the new scopes. A yes to nothing is a no.
     ///
     /// What was approved is written last, so that nothing is remembered of an answer that did not count. A failure to do
     /// so changes nothing of the answer: the user is asked again next time.
     ///
     /// # Errors
     /// 404 when it was answered meanwhile; 503 when the store does not answer.
-    pub async fn approve(self, services: &Services, ticked: ScopeSet) -> Result<Option<String>, Refusal> {
+    pub async fn approve(self, services: &Services, ticked: ScopeSet) -> Result<Decided, Refusal> {
         let granted = ticked.intersection(self.new).union(self.known);
         if granted.difference(ScopeSet::UNASKED).is_empty() && !self.new.is_empty() {
-            // Nothing was ticked: a yes to nothing is a no.
             return self.deny(services).await;
         }
         let now = services.clock.unix();
@@ -160,23 +176,24 @@ impl Asking {
         if let Err(error) = services.approvals().add(&self.user, app, new, now.as_secs()).await {
             log::error!("what was approved for {app} is not remembered: {error}");
         }
-        Ok(target)
+        Ok(Decided::Allowed(target))
     }
 
     /// The user's no.
     ///
     /// # Errors
     /// As [`Asking::approve`].
-    pub async fn deny(self, services: &Services) -> Result<Option<String>, Refusal> {
+    pub async fn deny(self, services: &Services) -> Result<Decided, Refusal> {
         match self.question.what {
             What::Consent { session, held } => {
                 let done = services.questions().refuse(&session, &held).await?;
                 let fault = [("error", "access_denied"), ("error_description", "The user said no.")];
-                done.then(|| Some(held.value.address(services.config.issuer(), &fault))).ok_or_else(over)
+                let target = || Some(held.value.address(services.config.issuer(), &fault));
+                done.then(target).map(Decided::Refused).ok_or_else(over)
             }
             What::Device { id, held } => {
                 settle(services, id, held, Device::denied).await?;
-                Ok(None)
+                Ok(Decided::Refused(None))
             }
         }
     }
