@@ -194,8 +194,48 @@ fn forms_of_other_sites_and_other_users_are_refused() {
     stranger.get(&page);
     stranger.sign_in("/oauth2/consent", &[("session", &session)], "bob");
     assert_eq!(stranger.get(&page).status, 403);
+    let native = Request::get(&page).bearer(&edge.matrix_token("bob"));
+    assert_eq!(edge.send(native).status, 403, "nor with a chat app");
     let done = browser.form("/oauth2/consent", &fields);
     assert_eq!(browser.send(done).status, 303, "none of that used the question up");
+}
+
+#[test]
+fn somebody_else_at_the_same_browser_may_answer() {
+    let edge = edge();
+    let session = ask(&edge, "user:read");
+    let page = format!("/oauth2/consent?session={session}");
+    let mut browser = Browser::new(&edge);
+    browser.get("/oauth2/apps");
+    browser.sign_in("/oauth2/apps", &[], "alice");
+    browser.get(&page);
+    assert!(browser.page.contains("@alice:tween.example"), "{}", browser.page);
+    browser.post("/oauth2/consent", &[("action", "sign_out"), ("session", &session)]);
+    browser.get(&page);
+    browser.sign_in("/oauth2/consent", &[("session", &session)], "bob");
+    assert_eq!(browser.get(&page).status, 200);
+    assert!(browser.page.contains("@bob:tween.example"), "{}", browser.page);
+    let fields = [("action", "approve"), ("session", session.as_str()), ("user:read", "on")];
+    assert!(browser.post("/oauth2/consent", &fields).header("location").unwrap().contains("code=tmcp_code_"));
+}
+
+/// A browser asks twice for a page that it restores in two tabs.
+#[test]
+fn one_user_may_open_a_question_twice_at_once() {
+    let edge = edge();
+    let mut browser = Browser::new(&edge);
+    browser.get("/oauth2/apps");
+    browser.sign_in("/oauth2/apps", &[], "alice");
+    let cookie = browser.cookie.clone().unwrap();
+    for _ in 0..5 {
+        let page = format!("/oauth2/consent?session={}", ask(&edge, "user:read"));
+        let open = || edge.send(Request::get(&page).header("cookie", &cookie)).status;
+        let statuses = std::thread::scope(|scope| {
+            let tabs = [(); 8].map(|()| scope.spawn(open));
+            tabs.map(|tab| tab.join().unwrap())
+        });
+        assert_eq!(statuses, [200; 8]);
+    }
 }
 
 #[test]
@@ -212,7 +252,7 @@ fn a_chat_app_asks_itself() {
     let scopes = data["requested_scopes"].as_array().unwrap();
     assert_eq!(scopes.len(), 3);
     assert!(scopes.iter().all(|scope| scope["description"].is_string() && scope["sensitivity"].is_string()));
-    assert_eq!(edge.send(Request::get(&page).bearer(&bob)).status, 403);
+    assert_eq!(edge.send(Request::get(&page).bearer(&bob)).status, 200, "who only looks takes it from nobody");
     let decide = |token: &str, body: &str| {
         let request =
             Request::new("POST", "/oauth2/consent").header("content-type", "application/x-www-form-urlencoded");

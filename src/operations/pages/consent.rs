@@ -80,6 +80,11 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     if asked.posted() {
         let proof = asked.field("csrf").unwrap_or_default();
         browser.check(asked.headers, &services.config.public_url, PATH, proof)?;
+        if asked.field("action") == Some(sign_in::SIGN_OUT)
+            && let Some(user) = sign_in::who(services, &browser).await?
+        {
+            question.give_back(services, &user).await?;
+        }
         if let Some(done) = sign_in::act(services, &browser, &place, asked).await? {
             return Ok(done);
         }
@@ -87,7 +92,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     let Some(user) = sign_in::who(services, &browser).await? else {
         return sign_in::page(services, &browser, &place);
     };
-    let asking = question.for_user(services, user).await?;
+    let asking = question.for_user(services, user).await?.hold(services).await?;
     if asked.posted() {
         let target = decide(services, asked, asking).await?.target();
         return Local::see_other(target.as_deref().unwrap_or(APPS));
@@ -132,10 +137,11 @@ pub(super) async fn native(services: &Services, asked: &Asked<'_>, asking: Askin
     }
     let decided = match asked.field("decision") {
         Some("approve") => {
+            let asking = asking.hold(services).await?;
             let scopes = asked.field("scope").map_or(asking.new_scopes(), ScopeSet::from_list);
             asking.approve(services, scopes).await?
         }
-        Some("deny") => asking.deny(services).await?,
+        Some("deny") => asking.hold(services).await?.deny(services).await?,
         _ => {
             return Err(Refusal::new(Code::ValidationFailed, "decision has to be approve or deny.").details(
                 json!({"errors": [{"pointer": "/decision", "rule": "enum", "expected": "approve or deny"}]}),

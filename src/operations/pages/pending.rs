@@ -81,20 +81,28 @@ impl Question {
         &self.app
     }
 
-    /// Puts the question to a user, from now on to this one alone.
+    /// A user at a browser says that it is somebody else who sits there: the question is no longer theirs.
     ///
     /// # Errors
-    /// 403 when it was put to somebody else; 503 when the store does not say.
+    /// 503 when the store does not answer.
+    pub async fn give_back(&self, services: &Services, user: &UserId) -> Result<(), Refusal> {
+        if let What::Consent { session, .. } = &self.what {
+            services.questions().release(session, user, services.config.oauth.session_ttl).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts the question to a user.
+    ///
+    /// # Errors
+    /// 403 when it is somebody else's; 503 when the store does not say.
     pub async fn for_user(self, services: &Services, user: UserId) -> Result<Asking, Refusal> {
         let Question { app, what } = self;
         let (what, asked, target) = match what {
             What::Consent { session, held } => {
-                let ttl = services.config.oauth.session_ttl;
-                let bound = services.questions().identify(&session, held, user.clone(), ttl).await?;
-                let held = bound.ok_or_else(|| {
-                    Refusal::new(Code::Forbidden, "Somebody else is answering this request.")
-                        .inside("the consent session is bound to another user, or was answered meanwhile")
-                })?;
+                if held.value.user.as_ref().is_some_and(|bound| *bound != user) {
+                    return Err(anothers());
+                }
                 let target = Url::parse(held.value.redirect.as_str())
                     .map_err(|error| Refusal::internal(format!("a stored redirect URI: {error}")))?;
                 let asked = held.value.scopes;
@@ -132,6 +140,28 @@ impl Asking {
     /// What comes with it without asking.
     pub fn known_scopes(&self) -> ScopeSet {
         self.known
+    }
+
+    /// Makes the question its user's, whom nobody answers for from then on: whoever got to know its address could
+    /// answer it as somebody else, and have the mini-app act on another account than its user thinks. In a browser it is
+    /// theirs as soon as they see it; a chat app, where one may change the account, makes it theirs by answering.
+    ///
+    /// # Errors
+    /// 403 when it is somebody else's, 404 when it was answered meanwhile; 503 when the store does not answer.
+    pub async fn hold(self, services: &Services) -> Result<Asking, Refusal> {
+        let Asking { question: Question { app, what }, user, new, known, target } = self;
+        let what = match what {
+            What::Consent { session, held } => {
+                let (questions, ttl) = (services.questions(), services.config.oauth.session_ttl);
+                match questions.identify(&session, held, user.clone(), ttl).await? {
+                    Some(held) => What::Consent { session, held },
+                    None if questions.get(&session).await?.is_some() => return Err(anothers()),
+                    None => return Err(over()),
+                }
+            }
+            device @ What::Device { .. } => device,
+        };
+        Ok(Asking { question: Question { app, what }, user, new, known, target })
     }
 
     /// Whether a device asks.
@@ -219,6 +249,11 @@ async fn settle(
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn anothers() -> Refusal {
+    Refusal::new(Code::Forbidden, "Somebody else is answering this request.")
+        .inside("the consent session is bound to another user")
 }
 
 fn over() -> Refusal {

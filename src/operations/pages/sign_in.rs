@@ -16,6 +16,9 @@ use crate::error::{Code, Refusal};
 use crate::model::UserId;
 use crate::operations::{Local, Services};
 
+/// The `action` of the button "Not you?".
+pub const SIGN_OUT: &str = "sign_out";
+
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct Page<'a> {
@@ -76,7 +79,7 @@ pub async fn act(
     asked: &Asked<'_>,
 ) -> Result<Option<Local>, Refusal> {
     match asked.field("action") {
-        Some("sign_out") => {
+        Some(SIGN_OUT) => {
             services.visits().end(browser.cookie()).await?;
             Ok(Some(Local::see_other(&place.address())?))
         }
