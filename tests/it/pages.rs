@@ -219,6 +219,37 @@ fn somebody_else_at_the_same_browser_may_answer() {
     assert!(browser.post("/oauth2/consent", &fields).header("location").unwrap().contains("code=tmcp_code_"));
 }
 
+/// A browser that is told twice by its user drops the first answer.
+#[test]
+fn pressing_a_button_twice_loses_no_code() {
+    let edge = edge();
+    let mut browser = Browser::new(&edge);
+    browser.get("/oauth2/apps");
+    browser.sign_in("/oauth2/apps", &[], "alice");
+    for (action, answer) in [("approve", "code=tmcp_code_"), ("deny", "error=access_denied")] {
+        let session = ask(&edge, "wallet:history");
+        browser.get(&format!("/oauth2/consent?session={session}"));
+        let fields = [("action", action), ("session", session.as_str()), ("wallet:history", "on")];
+        let [first, second] = [(); 2].map(|()| browser.post("/oauth2/consent", &fields));
+        assert_eq!((first.status, second.status), (303, 303), "{}", second.text());
+        assert!(first.header("location").unwrap().contains(answer), "{first:?}");
+        assert_eq!(first.header("location"), second.header("location"));
+        let csrf = browser.csrf();
+        let other = if action == "deny" { "approve" } else { "deny" };
+        let changed = [("action", other), fields[1], fields[2], ("csrf", csrf.as_str())];
+        let changed = browser.form("/oauth2/consent", &changed);
+        assert_eq!(browser.send(changed).status, 404, "it has been answered");
+        let decide = |who: &str| {
+            let form = format!("session={session}&decision={action}");
+            let request = Request::new("POST", "/oauth2/consent").bearer(&edge.matrix_token(who)).body(form);
+            edge.send(request.header("content-type", "application/x-www-form-urlencoded"))
+        };
+        assert_eq!(decide("bob").status, 404, "it is alice's");
+        assert_eq!(decide("alice").json()["redirect_uri"], first.header("location").unwrap());
+        browser.get("/oauth2/apps");
+    }
+}
+
 /// A browser asks twice for a page that it restores in two tabs.
 #[test]
 fn one_user_may_open_a_question_twice_at_once() {

@@ -29,12 +29,12 @@ pub fn of_refusal(refusal: &Refusal, server_name: &str, request_id: &str) -> Res
             ("That was a little fast", wait.as_str())
         }
         (_, Code::NotFound, _) => {
-            ("This request is no longer good", "Go back to the mini-app and start again. Nothing was allowed.")
+            ("This request is no longer good", "Go back to the mini-app. If it does not go on there, start again.")
         }
         (status, _, _) if status.is_server_error() => {
             ("This does not work at the moment", "It is not your fault. Wait a little, then load this page again.")
         }
-        _ => ("This did not work", "Go back to the mini-app and start again. Nothing was allowed."),
+        _ => ("This did not work", "Go back to the mini-app and start again."),
     };
     let frame = Frame::plain(server_name);
     let page = Notice { frame, title, text: refusal.message(), next, code: Some(request_id) };

@@ -1,8 +1,12 @@
 //! What is being decided on, and what a decision sets off: the one place where the pages meet the OAuth server's memory.
+//!
+//! A browser drops the answer to a button that is pressed again. So for as long as a code lives, and nobody has redeemed
+//! it, whoever said yes to a question or no is told once more where that leads.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use url::Url;
 
 use crate::config::MiniApp;
@@ -12,6 +16,13 @@ use crate::model::oauth::{Consent, Device, GrantId, UserCode};
 use crate::model::{ScopeSet, UserId, wording};
 use crate::operations::Services;
 use crate::store::oauth::{Credential, Held, Kind};
+
+/// What buttons and chat apps say for yes.
+pub const YES: &str = "approve";
+/// And for no.
+pub const NO: &str = "deny";
+/// What is sealed as an answer that may be asked for again.
+const TOLD: &str = "consent answer";
 
 /// A question that waits for an answer.
 pub struct Question {
@@ -51,15 +62,15 @@ impl Decided {
 }
 
 impl Question {
-    /// The question that `authorize` put.
+    /// The question that `authorize` put, unless it is unknown, over or answered.
     ///
     /// # Errors
-    /// 404 when it is unknown, over or answered; 503 when the store does not say.
-    pub async fn consent(services: &Services, session: &str) -> Result<Question, Refusal> {
-        let session = Credential::parse(Kind::Consent, session).ok_or_else(over)?;
-        let held = services.questions().get(&session).await?.ok_or_else(over)?;
-        let app = services.active_app(&held.value.client.app).ok_or_else(over)?;
-        Ok(Question { app, what: What::Consent { session, held } })
+    /// 503 when the store does not say.
+    pub async fn consent(services: &Services, session: &str) -> Result<Option<Question>, Refusal> {
+        let Some(session) = Credential::parse(Kind::Consent, session) else { return Ok(None) };
+        let Some(held) = services.questions().get(&session).await? else { return Ok(None) };
+        let app = services.active_app(&held.value.client.app);
+        Ok(app.map(|app| Question { app, what: What::Consent { session, held } }))
     }
 
     /// The question of the device that shows `typed`, if one waits for an answer.
@@ -184,17 +195,20 @@ impl Asking {
     pub async fn approve(self, services: &Services, ticked: ScopeSet) -> Result<Decided, Refusal> {
         let granted = ticked.intersection(self.new).union(self.known);
         if granted.difference(ScopeSet::UNASKED).is_empty() && !self.new.is_empty() {
-            return self.deny(services).await;
+            return self.refuse(services, YES).await;
         }
         let now = services.clock.unix();
         let millis = millis(now);
         let target = match self.question.what {
             What::Consent { session, held } => {
-                let consent = held.value.clone();
-                let ttl = services.config.oauth.code_ttl;
-                let code = services.questions().approve(&session, held, granted, millis, ttl).await?;
-                let code = code.ok_or_else(over)?;
-                Some(consent.address(services.config.issuer(), &[("code", code.expose())]))
+                let code = Credential::another(Kind::Code, session.grant())?;
+                let target = held.value.address(services.config.issuer(), &[("code", code.expose())]);
+                let kept = seal(services, &session, &self.user, YES, &target)?;
+                let (granted, ttl) = ((granted, &code), services.config.oauth.code_ttl);
+                if !services.questions().approve(&session, held, granted, kept, millis, ttl).await? {
+                    return told_before(services, &session, &self.user, YES).await;
+                }
+                Some(target)
             }
             What::Device { id, held } => {
                 let yes = |device: Device| device.approved(self.user.clone(), granted, millis);
@@ -214,12 +228,20 @@ impl Asking {
     /// # Errors
     /// As [`Asking::approve`].
     pub async fn deny(self, services: &Services) -> Result<Decided, Refusal> {
+        self.refuse(services, NO).await
+    }
+
+    async fn refuse(self, services: &Services, said: &str) -> Result<Decided, Refusal> {
         match self.question.what {
             What::Consent { session, held } => {
-                let done = services.questions().refuse(&session, &held).await?;
                 let fault = [("error", "access_denied"), ("error_description", "The user said no.")];
-                let target = || Some(held.value.address(services.config.issuer(), &fault));
-                done.then(target).map(Decided::Refused).ok_or_else(over)
+                let target = held.value.address(services.config.issuer(), &fault);
+                let kept = seal(services, &session, &self.user, said, &target)?;
+                let ttl = services.config.oauth.code_ttl;
+                if !services.questions().refuse(&session, &held, kept, ttl).await? {
+                    return told_before(services, &session, &self.user, said).await;
+                }
+                Ok(Decided::Refused(Some(target)))
             }
             What::Device { id, held } => {
                 settle(services, id, held, Device::denied).await?;
@@ -227,6 +249,40 @@ impl Asking {
             }
         }
     }
+}
+
+/// What `user` was told who has said this, [`YES`] or [`NO`], to the question of `session`.
+///
+/// # Errors
+/// 404 when they have not, or a code has been redeemed since; 503 when the store does not say.
+pub async fn again(services: &Services, session: &str, user: &UserId, said: &str) -> Result<Decided, Refusal> {
+    let session = Credential::parse(Kind::Consent, session).ok_or_else(over)?;
+    told_before(services, &session, user, said).await
+}
+
+async fn told_before(services: &Services, session: &Credential, user: &UserId, said: &str) -> Result<Decided, Refusal> {
+    let kept = services.questions().told(session).await?.ok_or_else(over)?;
+    let opened = std::str::from_utf8(&kept)
+        .ok()
+        .and_then(|kept| services.keyring.sealer().open(TOLD, &whose(session, user, said), kept).ok());
+    let target = opened.and_then(|target| String::from_utf8(target.to_vec()).ok()).ok_or_else(over)?;
+    match services.grants().get(session.grant()).await? {
+        // A second use of its code would end the grant.
+        Some(held) if held.value.family.is_some() => Err(over()),
+        Some(held) if services.is_withdrawn(session.grant(), &held.value) => Err(over()),
+        Some(_) => Ok(Decided::Allowed(Some(target))),
+        None => Ok(Decided::Refused(Some(target))),
+    }
+}
+
+fn seal(services: &Services, session: &Credential, user: &UserId, said: &str, told: &str) -> Result<Bytes, Refusal> {
+    let sealed = services.keyring.sealer().seal(TOLD, &whose(session, user, said), told.as_bytes());
+    sealed.map(Bytes::from).map_err(|error| Refusal::internal(error.to_string()))
+}
+
+/// Nobody else, and nobody who says something else, is told.
+fn whose(session: &Credential, user: &UserId, said: &str) -> String {
+    format!("{}/{}/{said}/{user}", session.grant(), session.hash())
 }
 
 /// Writes the user's answer to a device down. The device asks all the while, and each of its questions changes what is
@@ -256,6 +312,7 @@ fn anothers() -> Refusal {
         .inside("the consent session is bound to another user")
 }
 
-fn over() -> Refusal {
+/// A question that is unknown, over or answered.
+pub fn over() -> Refusal {
     Refusal::new(Code::NotFound, "This request has expired, or has been answered already.")
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::value::{self, Held};
 use super::{Credential, Kind, index, partition};
 use crate::model::oauth::{Consent, Digest};
@@ -10,6 +12,8 @@ use crate::model::{ScopeSet, UserId};
 use crate::store::{Applied, Backend, Batch, Condition, Read, StoreError, Version};
 
 pub(super) const NAME: &str = "consent";
+/// What the user was told, sealed by whoever wrote it, for a browser that dropped it.
+pub(super) const TOLD: &str = "told";
 
 /// Everybody's open questions.
 #[derive(Clone, Debug)]
@@ -110,8 +114,8 @@ impl Questions {
         Ok(done.then_some(Held { value: open.consent, version }))
     }
 
-    /// The user's yes to `scopes`: the question is gone and there is a grant with a code, both or neither. `None`: nobody
-    /// has proven who they are, or it was answered before.
+    /// The user's yes to `scopes`: the question is gone and there is a grant with `code`, both or neither. `told` is kept
+    /// as long as the code. `false`: nobody has proven who they are, or it was answered before.
     ///
     /// # Errors
     /// When the store fails.
@@ -119,29 +123,46 @@ impl Questions {
         &self,
         session: &Credential,
         held: Held<Consent>,
-        scopes: ScopeSet,
+        (scopes, code): (ScopeSet, &Credential),
+        told: Bytes,
         now: u64,
         code_ttl: Duration,
-    ) -> Result<Option<Credential>, StoreError> {
-        let code = Credential::another(Kind::Code, session.grant())?;
-        let Some(grant) = held.value.approved(scopes, code.hash(), now) else { return Ok(None) };
+    ) -> Result<bool, StoreError> {
+        let Some(grant) = held.value.approved(scopes, code.hash(), now) else { return Ok(false) };
         index::add(&*self.store, session.grant(), &grant).await?;
-        let batch = Batch::new(partition(session.grant()))?.when(NAME, Condition::Is(held.version)).delete(NAME).put(
-            super::grants::NAME,
-            value::write(&grant)?,
-            Some(code_ttl),
-        );
-        Ok((self.store.apply(batch).await? == Applied::Done).then_some(code))
+        let batch = Batch::new(partition(session.grant()))?
+            .when(NAME, Condition::Is(held.version))
+            .delete(NAME)
+            .put(super::grants::NAME, value::write(&grant)?, Some(code_ttl))
+            .put(TOLD, told, Some(code_ttl));
+        Ok(self.store.apply(batch).await? == Applied::Done)
     }
 
-    /// The user's no. `false`: it was answered before.
+    /// The user's no; `told` is kept for `ttl`. `false`: it was answered before.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn refuse(&self, session: &Credential, held: &Held<Consent>) -> Result<bool, StoreError> {
-        let batch =
-            Batch::new(partition(session.grant()))?.when(NAME, Condition::Is(held.version)).delete(NAME).relaxed();
+    pub async fn refuse(
+        &self,
+        session: &Credential,
+        held: &Held<Consent>,
+        told: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let batch = Batch::new(partition(session.grant()))?
+            .when(NAME, Condition::Is(held.version))
+            .delete(NAME)
+            .put(TOLD, told, Some(ttl))
+            .relaxed();
         Ok(self.store.apply(batch).await? == Applied::Done)
+    }
+
+    /// What the user was told who answered a question not long ago.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn told(&self, session: &Credential) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.store.get(&partition(session.grant()), TOLD, Read::Latest).await?.map(|entry| entry.value))
     }
 }
 

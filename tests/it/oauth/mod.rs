@@ -100,7 +100,9 @@ fn code(edge: &TestEdge, user: &UserId, changes: &[(&str, &str)]) -> String {
         let held = questions.get(&session).await.unwrap().unwrap();
         let held = questions.identify(&session, held, user.clone(), MINUTE).await.unwrap().unwrap();
         let (scopes, now) = (held.value.scopes, now());
-        questions.approve(&session, held, scopes, now, MINUTE).await.unwrap().unwrap().expose().to_owned()
+        let code = Credential::another(Kind::Code, session.grant()).unwrap();
+        assert!(questions.approve(&session, held, (scopes, &code), Default::default(), now, MINUTE).await.unwrap());
+        code.expose().to_owned()
     })
 }
 
