@@ -219,6 +219,28 @@ fn somebody_else_at_the_same_browser_may_answer() {
     assert!(browser.post("/oauth2/consent", &fields).header("location").unwrap().contains("code=tmcp_code_"));
 }
 
+/// Nobody is asked about `storage:*`, so nothing is approved, and yet the mini-app holds a grant.
+#[test]
+fn a_mini_app_that_was_never_asked_about_is_shown() {
+    let edge = edge();
+    let mut browser = Browser::new(&edge);
+    browser.get("/oauth2/apps");
+    browser.sign_in("/oauth2/apps", &[], "alice");
+    browser.get("/oauth2/apps");
+    assert!(browser.page.contains("No mini-app may use your account."), "{}", browser.page);
+    let session = ask(&edge, "storage:read");
+    browser.get(&format!("/oauth2/consent?session={session}"));
+    assert_eq!(browser.post("/oauth2/consent", &[("action", "approve"), ("session", &session)]).status, 303);
+    browser.get("/oauth2/apps");
+    for part in ["Shop", "read what it has stored for you", "without asking", "Disconnect Shop"] {
+        assert!(browser.page.contains(part), "no {part} in {}", browser.page);
+    }
+    assert!(!browser.page.contains("drop_scope"), "it would have it again at once: {}", browser.page);
+    browser.post("/oauth2/apps", &[("action", "drop_app"), ("miniapp_id", APP)]);
+    browser.get("/oauth2/apps");
+    assert!(browser.page.contains("No mini-app may use your account."), "{}", browser.page);
+}
+
 /// A browser that is told twice by its user drops the first answer.
 #[test]
 fn pressing_a_button_twice_loses_no_code() {
