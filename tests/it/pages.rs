@@ -127,7 +127,8 @@ fn a_user_signs_in_allows_and_takes_it_back() {
     for part in ["Allow Shop to use your account?", "name=\"wallet:pay\"", "It already may", "@alice:tween.example"] {
         assert!(browser.page.contains(part), "no {part} in {}", browser.page);
     }
-    assert!(shown.header("content-security-policy").unwrap().contains("form-action 'self' https://shop.example;"));
+    let policy = shown.header("content-security-policy").unwrap();
+    assert!(!policy.contains("form-action"), "who knows where the mini-app leads on to: {policy}");
     let allowed = browser.post(
         "/oauth2/consent",
         &[("action", "approve"), ("session", &session), ("user:read", "on"), ("wallet:balance", "on")],
@@ -314,7 +315,8 @@ fn a_chat_app_asks_itself() {
     assert_eq!(decide(&alice, "decision=perhaps").status, 400);
     let answer = decide(&alice, "decision=approve&scope=user%3Aread").json();
     assert!(answer["redirect_uri"].as_str().unwrap().contains("code=tmcp_code_"), "{answer}");
-    assert_eq!(decide(&alice, "decision=approve").status, 404);
+    assert_eq!(decide(&alice, "decision=approve").json(), answer, "an answer that got lost");
+    assert_eq!(decide(&alice, "decision=deny").status, 404);
 
     let revoke = |token: &str, body: &'static str| edge.send(Request::post("/api/v1/auth/revoke", body).bearer(token));
     assert_eq!(revoke(&alice, "{}").status, 400, "a Matrix token does not say which mini-app");

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::asked::Asked;
 use super::browser::Browser;
-use super::frame::{APPS, AppCard, Frame, show, with_cookie};
+use super::frame::{APPS, AppCard, Frame, Leads, show, with_cookie};
 use super::sign_in::{self, Place};
 use crate::clock::rfc3339;
 use crate::config::MiniApp;
@@ -82,7 +82,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         allowed.into_iter().map(|(id, scopes)| App::of(services.app(&id).as_deref(), &id, &scopes)).collect();
     let icons: Vec<Url> = apps.iter().filter_map(|app| app.icon.clone()).collect();
     let page = Page { frame: place.frame(services, &browser, Some(&user)), told, apps };
-    Ok(with_cookie(show(StatusCode::OK, &page, &icons, None)?, browser.set_cookie()?))
+    Ok(with_cookie(show(StatusCode::OK, &page, &icons, Leads::Back)?, browser.set_cookie()?))
 }
 
 /// What mini-apps may do in the user's name, and since when: what was approved, and what grants in force hold.

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::asked::Asked;
 use super::browser::Browser;
-use super::frame::{APPS, AppCard, Frame, show, with_cookie};
+use super::frame::{APPS, AppCard, Frame, Leads, show, with_cookie};
 use super::pending::{self, Asking, Decided, NO, Question, YES};
 use super::sign_in::{self, Place};
 use crate::error::{Code, Refusal};
@@ -133,7 +133,8 @@ pub(super) fn page(frame: Frame, asking: &Asking) -> Result<Local, Refusal> {
         known: lines(asking.known_scopes()),
         goes_to: asking.target().map(place_of),
     };
-    show(StatusCode::OK, &page, &icon, asking.target())
+    let leads = if asking.is_device() { Leads::Back } else { Leads::On };
+    show(StatusCode::OK, &page, &icon, leads)
 }
 
 /// Takes the answer of a page: what is ticked is approved.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::asked::Asked;
 use super::browser::Browser;
 use super::consent;
-use super::frame::{Frame, show, with_cookie};
+use super::frame::{Frame, Leads, show, with_cookie};
 use super::notice;
 use super::pending::{Decided, Question};
 use super::sign_in::{self, Place};
@@ -104,7 +104,7 @@ fn form(
 ) -> Result<Local, Refusal> {
     // The code stands in the form's own field here.
     let frame = Frame::of(&services.config, browser, Some(user), PATH, Vec::new());
-    Ok(with_cookie(show(status, &Page { frame, user_code, fault }, [], None)?, browser.set_cookie()?))
+    Ok(with_cookie(show(status, &Page { frame, user_code, fault }, [], Leads::Back)?, browser.set_cookie()?))
 }
 
 fn unknown() -> Refusal {

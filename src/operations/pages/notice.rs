@@ -3,7 +3,7 @@
 use askama::Template;
 use http::StatusCode;
 
-use super::frame::{Frame, show};
+use super::frame::{Frame, Leads, show};
 use crate::error::{Code, Refusal};
 use crate::operations::Local;
 
@@ -38,7 +38,7 @@ pub fn of_refusal(refusal: &Refusal, server_name: &str, request_id: &str) -> Res
     };
     let frame = Frame::plain(server_name);
     let page = Notice { frame, title, text: refusal.message(), next, code: Some(request_id) };
-    show(refusal.status(), &page, [], None)
+    show(refusal.status(), &page, [], Leads::Back)
 }
 
 /// That something is done.
@@ -46,5 +46,5 @@ pub fn of_refusal(refusal: &Refusal, server_name: &str, request_id: &str) -> Res
 /// # Errors
 /// When the template fails, which is our own failure.
 pub fn done(frame: Frame, title: &str, text: &str, next: &str) -> Result<Local, Refusal> {
-    show(StatusCode::OK, &Notice { frame, title, text, next, code: None }, [], None)
+    show(StatusCode::OK, &Notice { frame, title, text, next, code: None }, [], Leads::Back)
 }

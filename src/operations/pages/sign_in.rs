@@ -10,7 +10,7 @@ use http::StatusCode;
 
 use super::asked::Asked;
 use super::browser::Browser;
-use super::frame::{Frame, show, with_cookie};
+use super::frame::{Frame, Leads, show, with_cookie};
 use crate::config::SignIn;
 use crate::error::{Code, Refusal};
 use crate::model::UserId;
@@ -128,5 +128,5 @@ fn form(
     let offered = services.config.oauth.sign_in == SignIn::Homeserver && services.homeserver.is_some();
     let frame = place.frame(services, browser, None);
     let page = Page { frame, purpose: &place.purpose, fault, offered, user };
-    Ok(with_cookie(show(status, &page, [], None)?, browser.set_cookie()?))
+    Ok(with_cookie(show(status, &page, [], Leads::Back)?, browser.set_cookie()?))
 }
