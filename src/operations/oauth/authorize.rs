@@ -38,7 +38,8 @@ pub async fn answer(_permit: &Permit, services: &Services, call: &Call<'_>) -> R
         Ok(consent) => consent,
         Err(refusal) => {
             let error = refusal.oauth_error().unwrap_or(OauthError::InvalidRequest);
-            let answer = [("error", error.as_str()), ("error_description", refusal.message())];
+            let description = refusal.oauth_description();
+            let answer = [("error", error.as_str()), ("error_description", description.as_str())];
             return Local::see_other(&address(redirect, state, issuer, &answer));
         }
     };
