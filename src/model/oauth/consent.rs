@@ -50,6 +50,7 @@ impl Consent {
             scopes: scopes.intersection(self.scopes),
             via: Via::Code,
             granted_at: now,
+            holds_from: now,
             room: None,
             launch_source: None,
             code: Some(code),

@@ -45,6 +45,9 @@ pub enum Answer {
         user: UserId,
         /// To what.
         scopes: ScopeSet,
+        /// When, milliseconds since the Unix epoch: what is withdrawn between now and the device's next question takes
+        /// the yes along.
+        at: u64,
     },
     /// No.
     Denied,
@@ -77,9 +80,9 @@ impl Device {
     pub const NEVER: ScopeSet = ScopeSet::of(&[Scope::WalletPay]);
 
     /// The user's yes, to no more than was asked for. `None` when it was answered before.
-    pub fn approved(self, user: UserId, scopes: ScopeSet) -> Option<Device> {
+    pub fn approved(self, user: UserId, scopes: ScopeSet, at: u64) -> Option<Device> {
         let scopes = scopes.intersection(self.scopes).difference(Device::NEVER);
-        (self.answer == Answer::Pending).then_some(Device { answer: Answer::Approved { user, scopes }, ..self })
+        (self.answer == Answer::Pending).then_some(Device { answer: Answer::Approved { user, scopes, at }, ..self })
     }
 
     /// The user's no. `None` when it was answered before.
@@ -99,12 +102,13 @@ impl Device {
             }
             Answer::Pending => Poll::Pending(Device { asked_at: Some(now), ..self }),
             Answer::Denied => Poll::Denied,
-            Answer::Approved { user, scopes } => Poll::Granted(Box::new(Grant {
+            Answer::Approved { user, scopes, at } => Poll::Granted(Box::new(Grant {
                 user: user.clone(),
                 scopes: *scopes,
                 client: self.client,
                 via: Via::Device,
-                granted_at: now,
+                granted_at: *at,
+                holds_from: *at,
                 room: None,
                 launch_source: None,
                 code: None,
@@ -138,13 +142,13 @@ mod tests {
     #[test]
     fn yes_and_no_are_said_once_and_paying_is_never_given() {
         let user = UserId::parse("@alice:tween.example").unwrap();
-        let approved = device().approved(user.clone(), ScopeSet::of(Scope::ALL)).unwrap();
+        let approved = device().approved(user.clone(), ScopeSet::of(Scope::ALL), 500).unwrap();
         assert_eq!(approved.clone().denied(), None);
         let Poll::Granted(grant) = approved.clone().polled(1_000) else { panic!("granted") };
         assert_eq!((grant.user, grant.scopes), (user.clone(), ScopeSet::of(&[Scope::WalletBalance])));
         assert_eq!(approved.polled(600_000), Poll::Expired);
         let denied = device().denied().unwrap();
-        assert_eq!(denied.clone().approved(user, ScopeSet::EMPTY), None);
+        assert_eq!(denied.clone().approved(user, ScopeSet::EMPTY, 500), None);
         assert_eq!(denied.polled(1_000), Poll::Denied);
     }
 }

@@ -1,6 +1,7 @@
 //! A user's permission to a mini-app, as the tokens that came of it know it.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,9 @@ pub struct Grant {
     pub via: Via,
     /// When, milliseconds since the Unix epoch.
     pub granted_at: u64,
+    /// Revocations of its user, its mini-app or both with a larger number end it: when it was given, or, once a part of it
+    /// was taken back, the number of the revocation that did so.
+    pub holds_from: u64,
     /// `miniapp_context.room_id` of its tokens.
     pub room: Option<RoomId>,
     /// `miniapp_context.launch_source` of its tokens.
@@ -157,7 +161,12 @@ impl Grant {
         if code.hash != by.code {
             return Redeemed::Refused("no code of this grant");
         }
-        if self.client != *by.client {
+        // A redeemed code may have become the back end's; the front could still have been the first.
+        let could = match code.redeemed_at {
+            None => by.client.may_use(&self.client),
+            Some(_) => by.client.app == self.client.app,
+        };
+        if !could {
             return Redeemed::Refused("another client's code");
         }
         if code.redirect != by.redirect {
@@ -171,7 +180,9 @@ impl Grant {
             Some(_) => Redeemed::Reused,
             None => {
                 let code = Code { redeemed_at: Some(now), ..code.clone() };
-                Redeemed::Done(Box::new(Grant { code: Some(code), ..self.begun(refresh, now) }))
+                // What was fetched with a secret is worth nothing without it from now on.
+                let (client, code) = (by.client.clone(), Some(code));
+                Redeemed::Done(Box::new(Grant { client, code, ..self.begun(refresh, now) }))
             }
         }
     }
@@ -189,10 +200,25 @@ impl Grant {
         Grant { family: Some(Family { current: next, previous, rotated_at: now }), ..self }
     }
 
-    /// The grant without `scopes`; `None` when nothing is left that a user has to permit.
-    pub fn without(self, scopes: ScopeSet) -> Option<Grant> {
+    /// The grant without `scopes`, which the revocation of that number took back; `None` when nothing is left that a user
+    /// has to permit.
+    pub fn without(self, scopes: ScopeSet, revocation: u64) -> Option<Grant> {
         let left = self.scopes.difference(scopes);
-        (!left.difference(ScopeSet::UNASKED).is_empty()).then_some(Grant { scopes: left, ..self })
+        let grant = Grant { scopes: left, holds_from: revocation, ..self };
+        (!left.difference(ScopeSet::UNASKED).is_empty()).then_some(grant)
+    }
+
+    /// How long it lives on from `now` if nothing is done with it: as long as its code (`code_ttl`), and once that is
+    /// redeemed as long as its refresh token (`refresh_ttl`), but not beyond its end.
+    pub fn life(&self, code_ttl: Duration, refresh_ttl: Duration, now: u64) -> Duration {
+        let (since, ttl) = match &self.family {
+            Some(family) => (family.rotated_at, refresh_ttl),
+            None => (self.granted_at, code_ttl),
+        };
+        let unused = since.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let end = self.ends_at.map_or(unused, |end| end.min(unused));
+        // The store keeps nothing for no time at all.
+        Duration::from_millis(end.saturating_sub(now).max(1))
     }
 }
 

@@ -19,7 +19,6 @@ use super::{Call, Services};
 use crate::config::MiniApp;
 use crate::error::{OauthError, Refusal};
 use crate::model::oauth::{Grant, GrantId};
-use crate::model::token::TepClaims;
 use crate::model::{Revoked, Scope, ScopeSet};
 use crate::policy::authn::{Caller, Client};
 use crate::policy::{Form, Permit};
@@ -79,25 +78,4 @@ async fn end(services: &Services, id: GrantId) -> Result<Option<Grant>, Refusal>
     // second try would not reach.
     services.revocations.revoke(Revoked::Grant(id.to_string())).await?;
     Ok(Grants::new(services.store.clone()).end(id).await?)
-}
-
-/// Whether a grant has been withdrawn, with or without its record being gone: by user, mini-app or both.
-fn is_withdrawn(services: &Services, id: GrantId, grant: &Grant) -> bool {
-    services.verifier.revocations().voids(&TepClaims {
-        user: grant.user.clone(),
-        app: grant.client.app.clone(),
-        scopes: grant.scopes,
-        session_id: None,
-        wallet_id: None,
-        jti: None,
-        grant_id: Some(id.to_string()),
-        room: None,
-        privileged: false,
-        issuer: services.config.issuer().to_owned(),
-        kid: String::new(),
-        // Revocations are numbered by the millisecond: one that came before the grant does not end it.
-        revocation: Some(grant.granted_at),
-        issued_at: grant.granted_at / 1000,
-        expires_at: u64::MAX,
-    })
 }

@@ -153,7 +153,7 @@ impl Asking {
                 Ok(Some(consent.address(services.config.issuer(), &[("code", code.expose())])))
             }
             What::Device { id, held } => {
-                let approved = held.value.clone().approved(self.user, granted).ok_or_else(over)?;
+                let approved = held.value.clone().approved(self.user, granted, millis).ok_or_else(over)?;
                 let done = services.devices().change(id, &held, &approved, millis).await?;
                 done.then_some(None).ok_or_else(over)
             }

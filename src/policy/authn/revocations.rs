@@ -131,12 +131,13 @@ impl Revocations {
             || claims.jti.as_ref().is_some_and(|jti| tables.tokens.contains_key(jti))
     }
 
-    /// Whether a permission that `user` gave to `app` when `known` was the last revocation has been taken back since,
-    /// with the user, the mini-app or the pair: its refresh tokens are void too.
-    pub fn ends(&self, user: &UserId, app: &MiniAppId, known: u64) -> bool {
+    /// Whether a permission that `user` gave to `app` when `known` was the last revocation has been taken back since, by
+    /// itself or with the user, the mini-app or the pair: its refresh tokens are void too.
+    pub fn end(&self, grant: &str, user: &UserId, app: &MiniAppId, known: u64) -> bool {
         let tables = self.tables.read();
         let since = |epoch: Option<&Epoch>| epoch.is_some_and(|epoch| known < epoch.number);
-        since(tables.pairs.get(&(user.clone(), app.clone())))
+        since(tables.grants.get(grant))
+            || since(tables.pairs.get(&(user.clone(), app.clone())))
             || since(tables.users.get(user))
             || since(tables.apps.get(app))
     }
@@ -181,7 +182,7 @@ mod tests {
         assert!(revocations.voids(&own(6)) && revocations.voids(&own(0)), "issued before it");
         assert!(!revocations.voids(&own(7)) && !revocations.voids(&own(8)), "issued in the same second, after it");
         assert!(revocations.voids(&c), "a stranger's token of that second");
-        assert!(revocations.ends(&c.user, &c.app, 6) && !revocations.ends(&c.user, &c.app, 7));
+        assert!(revocations.end("g1", &c.user, &c.app, 6) && !revocations.end("g1", &c.user, &c.app, 7));
         revocations.apply(&Revocation { number: 9, at: 100, what });
         assert!(revocations.voids(&own(8)) && !revocations.voids(&own(9)));
     }

@@ -127,7 +127,7 @@ async fn a_device_is_found_by_its_user_code_and_granted_once() {
     let (device_code, user_code) = devices.begin(client(), scopes(), NOW, MINUTE).await.unwrap();
     let (id, held) = devices.by_user_code(&user_code).await.unwrap().unwrap();
     assert_eq!((id, held.value.hash), (device_code.grant(), device_code.hash()));
-    let approved = held.value.clone().approved(alice(), scopes()).unwrap();
+    let approved = held.value.clone().approved(alice(), scopes(), NOW).unwrap();
     assert!(devices.change(id, &held, &approved, NOW).await.unwrap());
     assert!(!devices.change(id, &held, &held.value.clone().denied().unwrap(), NOW).await.unwrap());
     let held = devices.get(id).await.unwrap().unwrap();

@@ -117,7 +117,7 @@ fn approve_device(edge: &TestEdge, user: &UserId, user_code: &str, scopes: Scope
     let devices = Devices::new(edge.store());
     edge.block_on(async {
         let (id, held) = devices.by_user_code(&UserCode::parse(user_code).unwrap()).await.unwrap().unwrap();
-        let approved = held.value.clone().approved(user.clone(), scopes).unwrap();
+        let approved = held.value.clone().approved(user.clone(), scopes, now()).unwrap();
         assert!(devices.change(id, &held, &approved, now()).await.unwrap());
     });
 }

@@ -44,9 +44,9 @@ fn a_question_is_its_users_and_gives_no_more_than_was_asked() {
 #[test]
 fn a_code_is_its_clients_alone() {
     let ours = client();
-    let backend = ClientId { backend: true, ..client() };
+    let other = ClientId::of(MiniAppId::parse("ma_other").unwrap());
     for wrong in [
-        by(&backend),
+        by(&other),
         Redeemer { redirect: "https://shop.example/cb2", ..by(&ours) },
         Redeemer { verifier: Digest([9; 32]), ..by(&ours) },
         Redeemer { code: Digest([9; 32]), ..by(&ours) },
@@ -68,9 +68,33 @@ fn a_second_use_tells_a_race_from_a_theft() {
 
 #[test]
 fn a_permission_to_nothing_is_none() {
-    let storage = grant().without(ScopeSet::of(&[Scope::WalletBalance]));
+    let storage = grant().without(ScopeSet::of(&[Scope::WalletBalance]), NOW + 1);
     assert_eq!(storage, None, "what every mini-app has is nothing that a user permits");
-    assert!(grant().without(ScopeSet::of(&[Scope::StorageRead])).is_some());
+    let rest = grant().without(ScopeSet::of(&[Scope::StorageRead]), NOW + 1).unwrap();
+    assert_eq!((rest.scopes, rest.holds_from), (ScopeSet::of(&[Scope::WalletBalance]), NOW + 1));
+}
+
+#[test]
+fn what_a_back_end_fetched_is_its_own() {
+    let front = client();
+    let backend = ClientId { backend: true, ..client() };
+    let Redeemed::Done(fetched) = grant().redeemed(&by(&backend), Digest([1; 32]), NOW) else { panic!("redeemed") };
+    assert_eq!(fetched.client, backend);
+    let again = Redeemer { arrived_at: NOW + 1, ..by(&front) };
+    assert_eq!(fetched.redeemed(&again, Digest([2; 32]), NOW + 1), Redeemed::Reused, "it had code and verifier");
+    let asked = Grant { client: backend, ..grant() };
+    assert!(matches!(asked.redeemed(&by(&front), Digest([1; 32]), NOW), Redeemed::Refused(_)), "without the secret");
+}
+
+#[test]
+fn a_grant_lives_as_long_as_its_code_then_its_refresh_token_and_no_longer_than_its_end() {
+    let (minute, day) = (Duration::from_secs(60), Duration::from_secs(86_400));
+    assert_eq!(grant().life(minute, day, NOW + 20_000), Duration::from_secs(40));
+    let begun = grant().begun(Digest([1; 32]), NOW + 30_000);
+    assert_eq!(begun.life(minute, day, NOW + 30_000), day);
+    let ends = Grant { ends_at: Some(NOW + 40_000), ..begun };
+    assert_eq!(ends.life(minute, day, NOW + 30_000), Duration::from_secs(10));
+    assert_eq!(ends.life(minute, day, NOW + 50_000), Duration::from_millis(1));
 }
 
 #[test]

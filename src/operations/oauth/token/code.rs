@@ -1,11 +1,11 @@
 //! `grant_type=authorization_code` (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
 
-use super::{invalid_grant, issue, life};
+use super::{invalid_grant, issue};
 use crate::error::Refusal;
 use crate::model::oauth::grant::{Redeemed, Redeemer};
 use crate::model::oauth::{Digest, Verifier};
 use crate::operations::Services;
-use crate::operations::oauth::{end, invalid_request, is_withdrawn, now, required};
+use crate::operations::oauth::{end, invalid_request, now, required};
 use crate::policy::Form;
 use crate::policy::authn::Client;
 use crate::store::oauth::{Credential, Grants, Kind};
@@ -22,7 +22,7 @@ pub async fn redeem(services: &Services, client: &Client, form: &Form, arrived_a
     let code = Credential::parse(Kind::Code, code).ok_or_else(|| invalid_grant(REFUSED, "malformed"))?;
     let (id, grants) = (code.grant(), Grants::new(services.store.clone()));
     let Some(held) = grants.get(id).await? else { return Err(invalid_grant(REFUSED, "no such grant")) };
-    if is_withdrawn(services, id, &held.value) {
+    if services.is_withdrawn(id, &held.value) {
         return Err(invalid_grant(REFUSED, "withdrawn"));
     }
     let refresh = Credential::another(Kind::Refresh, id)?;
@@ -37,7 +37,7 @@ pub async fn redeem(services: &Services, client: &Client, form: &Form, arrived_a
     match held.value.clone().redeemed(&by, refresh.hash(), now) {
         Redeemed::Done(grant) => {
             let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, now)?;
-            if grants.change(id, &held, &grant, life(services, &grant, now)).await? {
+            if grants.change(id, &held, &grant, services.life(&grant, now)).await? {
                 Ok(answer)
             } else {
                 Err(invalid_grant(REFUSED, "redeemed by another request at the same moment"))

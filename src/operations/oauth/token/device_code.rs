@@ -1,8 +1,8 @@
 //! `grant_type=urn:ietf:params:oauth:grant-type:device_code` (RFC 8628 section 3.4).
 
-use super::{invalid_grant, issue, life};
+use super::{invalid_grant, issue};
 use crate::error::{OauthError, Refusal};
-use crate::model::oauth::Poll;
+use crate::model::oauth::{Grant, Poll};
 use crate::operations::Services;
 use crate::operations::oauth::{now, required};
 use crate::policy::Form;
@@ -23,7 +23,7 @@ pub async fn poll(services: &Services, client: &Client, form: &Form) -> Result<S
             None => expired(),
         });
     };
-    if held.value.hash != code.hash() || held.value.client != client.id {
+    if held.value.hash != code.hash() || !client.id.may_use(&held.value.client) {
         return Err(invalid_grant(REFUSED, "another device's or client's"));
     }
     let now = now(services);
@@ -37,19 +37,25 @@ pub async fn poll(services: &Services, client: &Client, form: &Form) -> Result<S
             devices.change(id, &held, &device, now).await?;
             Err(slow_down())
         }
-        Poll::Denied => Err(Refusal::oauth(OauthError::AccessDenied, "The user said no.")),
+        Poll::Denied => Err(denied()),
         Poll::Expired => Err(expired()),
+        // The yes has been taken back before the device came for it.
+        Poll::Granted(grant) if services.is_withdrawn(id, &grant) => Err(denied()),
         Poll::Granted(grant) => {
             let refresh = Credential::another(Kind::Refresh, id)?;
-            let grant = grant.begun(refresh.hash(), now);
+            let grant = Grant { client: client.id.clone(), ..grant.begun(refresh.hash(), now) };
             let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, now)?;
-            if grants.from_device(id, &held, &grant, life(services, &grant, now)).await? {
+            if grants.from_device(id, &held, &grant, services.life(&grant, now)).await? {
                 Ok(answer)
             } else {
                 Err(invalid_grant(REFUSED, "redeemed by another request at the same moment"))
             }
         }
     }
+}
+
+fn denied() -> Refusal {
+    Refusal::oauth(OauthError::AccessDenied, "The user said no.")
 }
 
 fn pending() -> Refusal {

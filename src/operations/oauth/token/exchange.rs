@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{invalid_grant, issue, life};
+use super::{invalid_grant, issue};
 use crate::error::{Code, OauthError, Refusal};
 use crate::model::oauth::{Grant, Via};
 use crate::model::{RoomId, ScopeSet, UserId};
@@ -65,6 +65,7 @@ pub async fn delegate(services: &Services, client: &Client, form: &Form) -> Resu
         scopes,
         via: Via::Delegation,
         granted_at: now,
+        holds_from: now,
         room: context.room,
         launch_source: context.launch_source,
         code: None,
@@ -73,7 +74,7 @@ pub async fn delegate(services: &Services, client: &Client, form: &Form) -> Resu
     };
     let (id, grant) = (refresh.grant(), grant.begun(refresh.hash(), now));
     let answer = issue::answer(services, app, (id, &grant), &refresh, scopes, now)?;
-    Grants::new(services.store.clone()).create(id, &grant, life(services, &grant, now)).await?;
+    Grants::new(services.store.clone()).create(id, &grant, services.life(&grant, now)).await?;
     Ok(answer)
 }
 

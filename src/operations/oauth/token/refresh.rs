@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::{invalid_grant, issue, life};
+use super::{invalid_grant, issue};
 use crate::error::{OauthError, Refusal};
 use crate::model::ScopeSet;
 use crate::model::oauth::{Digest, Grant, GrantId, Presented};
 use crate::operations::Services;
-use crate::operations::oauth::{end, is_withdrawn, now, required, scopes_of};
+use crate::operations::oauth::{end, now, required, scopes_of};
 use crate::policy::Form;
 use crate::policy::authn::Client;
 use crate::store::oauth::{Credential, Grants, Kind};
@@ -24,10 +24,10 @@ pub async fn rotate(services: &Services, client: &Client, form: &Form) -> Result
     loop {
         let Some(held) = grants.get(id).await? else { return Err(invalid_grant(REFUSED, "no such grant")) };
         let grant = &held.value;
-        if grant.client != client.id {
+        if !client.id.may_use(&grant.client) {
             return Err(invalid_grant(REFUSED, "another client's"));
         }
-        if is_withdrawn(services, id, grant) {
+        if services.is_withdrawn(id, grant) {
             return Err(invalid_grant(REFUSED, "withdrawn"));
         }
         let now = now(services);
@@ -39,7 +39,7 @@ pub async fn rotate(services: &Services, client: &Client, form: &Form) -> Result
                 let rotated = grant.clone().rotated(next.hash(), now);
                 let answer = issue::answer(services, &client.app, (id, &rotated), &next, scopes, now)?;
                 let kept = seal(services, id, shown.hash(), &answer)?;
-                let ttl = life(services, &rotated, now);
+                let ttl = services.life(&rotated, now);
                 if grants.rotate(id, &held, &rotated, shown.hash(), kept, ttl).await? {
                     return Ok(answer);
                 }
