@@ -72,10 +72,31 @@ fn now(services: &Services) -> u64 {
     u64::try_from(services.clock.unix().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// As of when a request is answered.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// Milliseconds since the Unix epoch.
+    now: u64,
+    /// The last revocation that was known before anything was read: whatever comes later voids what is issued, however
+    /// soon this instance learns of it.
+    known: u64,
+}
+
+impl Moment {
+    /// Now; to be taken before what the answer depends on is read.
+    fn of(services: &Services) -> Moment {
+        let known = services.verifier.revocations().known();
+        Moment { now: now(services), known }
+    }
+}
+
 /// Ends a grant for good: its code, its refresh tokens and its access tokens.
 async fn end(services: &Services, id: GrantId) -> Result<Option<Grant>, Refusal> {
-    // First what is already out, then what could yet be fetched: a failure in between leaves nothing in force that a
-    // second try would not reach.
+    let grants = Grants::new(services.store.clone());
+    // The log forgets a grant when its last access token has expired. So nothing must rest on it alone, and what fails
+    // half-way leaves a grant that is marked, for a second try to find.
+    let Some(grant) = grants.close(id).await? else { return Ok(None) };
     services.revocations.revoke(Revoked::Grant(id.to_string())).await?;
-    Ok(Grants::new(services.store.clone()).end(id).await?)
+    grants.end(id).await?;
+    Ok(Some(grant))
 }
