@@ -121,8 +121,10 @@ pub struct ListenTls {
 pub struct Admin {
     /// Address and port; loopback by default.
     pub address: SocketAddr,
-    /// Bearer tokens for calls that change something, one a line in the file (`name:token` or `token`).
+    /// Bearer tokens, one a line in the file (`name:role:token`; an old `name:token` or `token` is an admin's).
     pub tokens: Vec<AdminToken>,
+    /// How long audit lines are kept.
+    pub audit_retention: Duration,
     /// `Host` values besides the address itself, `localhost` and loopback literals that are answered.
     pub hosts: Vec<String>,
 }
@@ -132,6 +134,8 @@ pub struct Admin {
 pub struct AdminToken {
     /// Who holds it, for the audit line.
     pub name: String,
+    /// What its holder may do.
+    pub role: Role,
     /// The token.
     pub token: Secret,
 }
