@@ -23,6 +23,8 @@ pub enum AuditAction {
     GrantEnd,
     /// Tokens are revoked.
     Revoke,
+    /// The switch of payments, by somebody whose asking was not listened to.
+    Payments,
     /// Every payment is called off.
     PaymentsOff,
     /// Payments are let through again.
@@ -50,6 +52,7 @@ impl AuditAction {
             AuditAction::LimitsReset => "limits.reset",
             AuditAction::GrantEnd => "grant.end",
             AuditAction::Revoke => "revoke",
+            AuditAction::Payments => "payments",
             AuditAction::PaymentsOff => "payments.off",
             AuditAction::PaymentsOn => "payments.on",
             AuditAction::KeyNew => "key.new",

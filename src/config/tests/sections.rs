@@ -1,6 +1,7 @@
 //! Faults of `server`, `rate_limits` and `tmcp_endpoints`, word for word.
 
 use super::*;
+use crate::model::Role;
 
 fn server(text: &str) -> Result<Config, Problems> {
     with_files(&format!("{BASE}server: {{ {text} }}\n"), &files())
