@@ -53,9 +53,8 @@ pub(super) fn invalid(message: impl Into<String>) -> Refused {
 
 /// A body as it is expected.
 pub(super) fn body<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Answer<T> {
-    let body = body.map_err(|_| {
-        Refusal::new(Code::PayloadTooLarge, "The body is larger than anything that is expected here.")
-    })?;
+    let body = body
+        .map_err(|_| Refusal::new(Code::PayloadTooLarge, "The body is larger than anything that is expected here."))?;
     serde_json::from_slice(&body).map_err(|error| invalid(format!("The body is not what is expected: {error}.")))
 }
 

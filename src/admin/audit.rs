@@ -12,8 +12,8 @@ use super::Admin;
 use super::answer::{Answer, Refused, page_size, query};
 use super::guard::Asker;
 use crate::error::{Code, Refusal};
-use crate::model::audit::{AuditAction, AuditActor, AuditTarget};
 use crate::model::Role;
+use crate::model::audit::{AuditAction, AuditActor, AuditTarget};
 use crate::store::StoreError;
 use crate::store::audit::{AuditLog, Change, as_json};
 

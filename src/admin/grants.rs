@@ -81,7 +81,10 @@ pub(super) async fn list(
 }
 
 /// `GET /api/v1/grants/{id}`.
-pub(super) async fn one(State(admin): State<Admin>, id: Result<Path<String>, PathRejection>) -> Answer<Json<GrantLine>> {
+pub(super) async fn one(
+    State(admin): State<Admin>,
+    id: Result<Path<String>, PathRejection>,
+) -> Answer<Json<GrantLine>> {
     let records = admin.inner.control.records();
     let id = read(id)?;
     let held = records.grants().get(id).await?.ok_or_else(no_such_grant)?;
@@ -107,7 +110,9 @@ pub(super) async fn end(
 }
 
 fn read(id: Result<Path<String>, PathRejection>) -> Result<GrantId, Refused> {
-    id.ok().and_then(|Path(id)| GrantId::parse(&id)).ok_or_else(|| invalid("A grant's id is 32 hex digits, in lower case."))
+    id.ok()
+        .and_then(|Path(id)| GrantId::parse(&id))
+        .ok_or_else(|| invalid("A grant's id is 32 hex digits, in lower case."))
 }
 
 fn no_such_grant() -> Refusal {

@@ -78,7 +78,8 @@ pub(super) async fn switch(
 fn here_alone(feed: &RevocationFeed, error: &StoreError) -> Refusal {
     feed.call_payments_off_here();
     log::error!("payments are called off at this edge alone, the store did not take it: {error}");
-    let message = "Payments are off at this edge alone: the store did not take the switch. Ask every edge, and ask again.";
+    let message =
+        "Payments are off at this edge alone: the store did not take the switch. Ask every edge, and ask again.";
     Refusal::new(Code::ServiceUnavailable, message)
         .retry_after(1)
         .details(json!({ "payments_here": "off" }))

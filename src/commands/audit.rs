@@ -4,11 +4,11 @@ use std::fs;
 
 use rustix::process::getuid;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::audit::{AuditAction, AuditActor, AuditOutcome, AuditTarget};
 use crate::store::audit::{AuditLog, Change};
 use crate::store::{self, Backend, StoreError};
-use crate::clock::Clock;
 use crate::telemetry::RequestId;
 
 use std::sync::Arc;
@@ -75,6 +75,9 @@ mod tests {
     #[test]
     fn users_have_names() {
         let known = "root:x:0:0:root:/root:/bin/sh\nbroken\nduty:x:1000:1000::/home/duty:/bin/sh\n";
-        assert_eq!((name_of("0", known), name_of("1000", known), name_of("7", known)), (Some("root"), Some("duty"), None));
+        assert_eq!(
+            (name_of("0", known), name_of("1000", known), name_of("7", known)),
+            (Some("root"), Some("duty"), None)
+        );
     }
 }

@@ -55,10 +55,13 @@ pub fn restore(path: &Path, from: &Path, force: bool) -> Result<ExitCode, String
     let elapsed = Duration::from_secs(clock.unix_secs().saturating_sub(reader.taken()));
     let audit = audit::log(&config, &store, &clock);
     let target = AuditTarget::of("backup", from.display()).and("taken", rfc3339(reader.taken())).and("force", force);
-    let moved = runtime()?.block_on(audit.around(audit::change(AuditAction::StoreRestore, target), unwritten, async {
-        make_room(&*store, force).await?;
-        transfer::restore(&*store, &mut reader, elapsed).await.map_err(|error| format!("the restore failed: {error}"))
-    }))?;
+    let moved =
+        runtime()?.block_on(audit.around(audit::change(AuditAction::StoreRestore, target), unwritten, async {
+            make_room(&*store, force).await?;
+            transfer::restore(&*store, &mut reader, elapsed)
+                .await
+                .map_err(|error| format!("the restore failed: {error}"))
+        }))?;
     println!("{} records of {} are restored.", moved.records, rfc3339(reader.taken()));
     println!(
         "{} were left out: what has expired, and permissions with their codes and refresh tokens, which may have been \

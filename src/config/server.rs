@@ -138,12 +138,11 @@ fn admin_tokens(value: &Value<'_>) -> Option<Vec<AdminToken>> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let read = admin_token(line, at + 1).and_then(|token| {
-            match tokens.iter().find(|other| other.token == token.token) {
+        let read =
+            admin_token(line, at + 1).and_then(|token| match tokens.iter().find(|other| other.token == token.token) {
                 Some(other) => Err(format!("the same token as that of {}", other.name)),
                 None => Ok(token),
-            }
-        });
+            });
         match read {
             Ok(token) => tokens.push(token),
             Err(message) => value.load.problems.borrow_mut().push(Problem {
@@ -168,9 +167,7 @@ fn admin_token(line: &str, number: usize) -> Result<AdminToken, String> {
     let (name, role, token) = match *parts.as_slice() {
         [token] => (format!("line {number}"), Role::Admin, token),
         [name, token] => (name.to_owned(), Role::Admin, token),
-        [name, role, token] => {
-            (name.to_owned(), Role::parse(role).ok_or("no role between the two colons")?, token)
-        }
+        [name, role, token] => (name.to_owned(), Role::parse(role).ok_or("no role between the two colons")?, token),
         _ => return Err("more than two colons".to_owned()),
     };
     if name.is_empty() {

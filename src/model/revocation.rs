@@ -120,7 +120,11 @@ impl RevokeRequest {
             ((None, None, None, Some(jti), None), None) => Revoked::Token { jti, expires_at: until },
             ((None, None, None, None, Some(kid)), Some(issuer)) => Revoked::Key { issuer, kid },
             ((None, None, None, None, Some(kid)), None) => return Ok(RevokeOrder::OwnKey(kid)),
-            _ => return Err("Name one thing: app, user, both of them, grant, token, or key (with its issuer).".to_owned()),
+            _ => {
+                return Err(
+                    "Name one thing: app, user, both of them, grant, token, or key (with its issuer).".to_owned()
+                );
+            }
         };
         Ok(RevokeOrder::Log(revoked))
     }

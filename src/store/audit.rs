@@ -156,7 +156,9 @@ impl AuditLog {
     /// Whether a name to go on after may be one that [`AuditLog::lines`] gave.
     pub fn gave(name: &str) -> bool {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-        name.split_once('-').is_some_and(|(time, id)| time.len() == 20 && time.bytes().all(|b| b.is_ascii_digit()) && id.bytes().all(plain))
+        name.split_once('-').is_some_and(|(time, id)| {
+            time.len() == 20 && time.bytes().all(|b| b.is_ascii_digit()) && id.bytes().all(plain)
+        })
     }
 
     fn line(&self, change: Change, outcome: AuditOutcome, reason: Option<String>) -> AuditLine {

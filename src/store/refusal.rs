@@ -16,9 +16,10 @@ impl From<StoreError> for Refusal {
                     .retry_after(RETRY_AFTER)
                     .inside(inside)
             }
-            StoreError::NoSuchCursor => {
-                Refusal::new(Code::ValidationFailed, "cursor is none that an answer here gave. Begin again without one.")
-            }
+            StoreError::NoSuchCursor => Refusal::new(
+                Code::ValidationFailed,
+                "cursor is none that an answer here gave. Begin again without one.",
+            ),
             StoreError::Malformed(_) | StoreError::Internal(_) => Refusal::internal(inside),
         }
     }

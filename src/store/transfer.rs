@@ -266,8 +266,11 @@ mod tests {
         assert!(to.get(&app, "long", Read::Latest).await.unwrap().is_some());
         assert_eq!(to.get(&app, "brief", Read::Latest).await.unwrap(), None);
         assert_eq!(to.get(&Partition::of("grant", &["1"]), "n1", Read::Latest).await.unwrap(), None);
+        let audit = Partition::of("audit", &[]);
+        to.apply(Batch::new(audit.clone()).unwrap().put("line/1", "{}", None)).await.unwrap();
         clear(&to).await.unwrap();
         assert!(is_empty(&to).await.unwrap());
+        assert!(to.get(&audit, "line/1", Read::Latest).await.unwrap().is_some(), "who emptied it is still known");
     }
 
     #[tokio::test]

@@ -134,7 +134,9 @@ async fn questions_that_make_no_sense_are_answered_so() {
     ] {
         assert_eq!(code(admin.get(bad).bearer_auth(VIEWER)).await, (400, "VALIDATION_FAILED".to_owned()), "{bad}");
     }
-    for bad in [json!({}), json!({"user": "@a:b.c", "grant": "x"}), json!({"app": "shop"}), json!({"jti": "x"}), json!([])] {
+    for bad in
+        [json!({}), json!({"user": "@a:b.c", "grant": "x"}), json!({"app": "shop"}), json!({"jti": "x"}), json!([])]
+    {
         assert_eq!(admin.revoke(bad.clone()).await.0, 400, "{bad}");
     }
     for bad in ["", "{}", r#"{"payments": true}"#, r#"{"payments": "OFF"}"#, r#"{"payments": "off", "for": "1h"}"#] {
@@ -164,7 +166,9 @@ async fn tokens_and_keys_are_revoked() {
     assert_eq!(rest["revocations"][0]["kind"], "key");
 
     let keyring = admin.edge.records.keyring.clone();
-    let kids = || keyring.list(0).unwrap().into_iter().map(|line| (line.kid, line.state.unwrap().as_str())).collect::<Vec<_>>();
+    let kids = || {
+        keyring.list(0).unwrap().into_iter().map(|line| (line.kid, line.state.unwrap().as_str())).collect::<Vec<_>>()
+    };
     let old = kids()[0].0.clone();
     assert_eq!(kids(), [(old.clone(), "signing")]);
     let (status, body) = admin.revoke(json!({"key": old, "issuer": ISSUER})).await;
@@ -205,7 +209,13 @@ async fn payments_are_called_off_whatever_the_store_does() {
 #[tokio::test]
 async fn no_token_stands_in_an_audit_line() {
     let admin = local().await;
-    admin.post(&format!("/api/v1/cache/purge?token={}", admin.token)).bearer_auth(&admin.token).body(r#"{"all": true}"#).send().await.unwrap();
+    admin
+        .post(&format!("/api/v1/cache/purge?token={}", admin.token))
+        .bearer_auth(&admin.token)
+        .body(r#"{"all": true}"#)
+        .send()
+        .await
+        .unwrap();
     admin.post("/api/v1/reload").bearer_auth(VIEWER).send().await.unwrap();
     let (_, body) = admin.see("/api/v1/audit").await;
     let text = body.to_string();

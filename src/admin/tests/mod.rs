@@ -144,7 +144,15 @@ async fn running(configured: &str, reload: Result<u64, Vec<String>>) -> Running 
         keyring: Arc::new(keyring),
         issuer: ISSUER.to_owned(),
     };
-    let edge = Edge { access, records, failing, _folder: folder, not_ready: Mutex::default(), purged: Mutex::default(), reload };
+    let edge = Edge {
+        access,
+        records,
+        failing,
+        _folder: folder,
+        not_ready: Mutex::default(),
+        purged: Mutex::default(),
+        reload,
+    };
     let edge = Arc::new(edge);
     let exporter = Exporter::new(metrics.clone(), clock.clone());
     let admin = Admin::new(edge.clone(), exporter, metrics.clone(), clock);

@@ -1,7 +1,5 @@
 //! Every endpoint with every role. A new endpoint has to be added to [`SAMPLES`], or the test fails.
 
-use axum::http::Method;
-
 use super::*;
 
 /// How to ask each endpoint so that it does what it is for: method and path as in the table, the path to ask, a body.
@@ -31,7 +29,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
 ];
 
 async fn ask(admin: &Running, endpoint: &Endpoint, token: Option<&str>) -> (u16, Value) {
-    let sample = SAMPLES.iter().find(|(method, path, ..)| *method == endpoint.method.as_str() && *path == endpoint.path);
+    let sample =
+        SAMPLES.iter().find(|(method, path, ..)| *method == endpoint.method.as_str() && *path == endpoint.path);
     let (_, _, path, body) = sample.unwrap_or_else(|| panic!("no sample asks {} {}", endpoint.method, endpoint.path));
     let path = path.replace("GRANT", &changes::grant(admin).await);
     let mut request = admin.client.request(endpoint.method.clone(), format!("http://{}{path}", admin.address));
@@ -83,7 +82,7 @@ async fn every_endpoint_answers_the_roles_that_it_is_for_and_nobody_else() {
 #[test]
 fn what_changes_something_takes_more_than_looking_and_has_a_name_in_the_audit() {
     for endpoint in ENDPOINTS {
-        let changes = endpoint.method != Method::GET;
+        let changes = endpoint.method != "GET";
         let operator = matches!(endpoint.access, Access::Role(role) if role >= Role::Operator);
         assert_eq!((operator, endpoint.action.is_some()), (changes, changes), "{} {}", endpoint.method, endpoint.path);
     }
@@ -97,9 +96,16 @@ async fn every_change_leaves_a_line_before_it_is_answered() {
         let asked = format!("{} {}", endpoint.method, endpoint.path);
         let (_, denied) = ask(&admin, endpoint, Some(VIEWER)).await;
         let line = changes::last_line(&admin).await;
-        assert_eq!((&line["outcome"], &line["request_id"]), (&json!("refused"), &denied["error"]["request_id"]), "{asked}");
+        assert_eq!(
+            (&line["outcome"], &line["request_id"]),
+            (&json!("refused"), &denied["error"]["request_id"]),
+            "{asked}"
+        );
         assert_eq!(line["actor"]["name"], "watch", "{asked}");
-        assert_eq!((&line["actor"]["role"], &line["target"]["method"]), (&json!("viewer"), &json!(endpoint.method.as_str())));
+        assert_eq!(
+            (&line["actor"]["role"], &line["target"]["method"]),
+            (&json!("viewer"), &json!(endpoint.method.as_str()))
+        );
         assert_eq!(ask(&admin, endpoint, Some(&admin.token)).await.0, 200, "{asked}");
         let line = changes::last_line(&admin).await;
         assert_eq!((&line["outcome"], &line["actor"]["name"]), (&json!("done"), &json!("root")), "{asked}");
@@ -109,5 +115,54 @@ async fn every_change_leaves_a_line_before_it_is_answered() {
         let kill_switch = endpoint.path == "/api/v1/payments";
         assert_eq!(status, if kill_switch { 200 } else { 503 }, "{asked}: {body}");
         admin.edge.failing.fail(&[]);
+    }
+}
+
+fn document() -> Value {
+    serde_json::from_str(include_str!("../../../docs/admin-api.json")).unwrap()
+}
+
+#[test]
+fn the_document_names_every_endpoint_with_its_role_and_no_other() {
+    let document = document();
+    let mut documented = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let of =
+                |endpoint: &&Endpoint| endpoint.path == path && endpoint.method.as_str().eq_ignore_ascii_case(method);
+            let endpoint = ENDPOINTS.iter().find(of).unwrap_or_else(|| panic!("there is no {method} {path}"));
+            let role = match endpoint.access {
+                Access::Anybody => "anybody",
+                Access::Look => "look",
+                Access::Role(role) => role.as_str(),
+            };
+            assert_eq!(operation["x-role"], role, "{method} {path}");
+            documented += 1;
+        }
+    }
+    assert_eq!(documented, ENDPOINTS.len(), "docs/admin-api.json leaves some out");
+}
+
+/// Holds an answer against what the document says of it.
+fn holds(document: &Value, endpoint: &Endpoint, status: u16, body: &Value) {
+    let operation = &document["paths"][endpoint.path][endpoint.method.as_str().to_lowercase()];
+    let answer = &operation["responses"][status.to_string()];
+    assert!(answer.is_object(), "{} {}: {status} is not documented", endpoint.method, endpoint.path);
+    let Some(schema) = answer["content"].get("application/json").map(|content| &content["schema"]) else { return };
+    let whole = json!({"allOf": [schema], "components": document["components"]});
+    let validator = jsonschema::validator_for(&whole).unwrap();
+    let faults: Vec<String> =
+        validator.iter_errors(body).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
+    assert!(faults.is_empty(), "{} {} {status}: {faults:?}: {body}", endpoint.method, endpoint.path);
+}
+
+#[tokio::test]
+async fn answers_are_as_documented() {
+    let (admin, document) = (local().await, document());
+    for endpoint in ENDPOINTS {
+        for token in [Some(admin.token.as_str()), Some(VIEWER), None] {
+            let (status, body) = ask(&admin, endpoint, token).await;
+            holds(&document, endpoint, status, &body);
+        }
     }
 }

@@ -22,7 +22,8 @@ const SESSION: &str = "{session}";
 /// Checks the request and sends the user's browser to the consent page.
 pub async fn answer(_permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
     let asked = ask(services, call).await;
-    let question = if matches!(asked, Ok((OauthQuestion::Put, _))) { OauthQuestion::Put } else { OauthQuestion::Refused };
+    let question =
+        if matches!(asked, Ok((OauthQuestion::Put, _))) { OauthQuestion::Put } else { OauthQuestion::Refused };
     services.metrics.oauth_questions.inc(OauthFlow::Code, question);
     asked.map(|(_, answer)| answer)
 }

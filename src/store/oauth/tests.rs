@@ -146,18 +146,16 @@ async fn operators_list_the_grants_of_a_user_a_mini_app_or_everybody_page_by_pag
     for n in 0..7 {
         let user = UserId::parse(&format!("@user{n}:tween.example")).unwrap();
         for app in [&shop, &notes] {
-            let grant = crate::model::oauth::Grant { client: ClientId::of(app.clone()), user: user.clone(), ..held.clone() };
+            let grant =
+                crate::model::oauth::Grant { client: ClientId::of(app.clone()), user: user.clone(), ..held.clone() };
             let id = Credential::first(Kind::Refresh).unwrap().grant();
             grants.create(id, &grant, MINUTE).await.unwrap();
         }
     }
     let user = UserId::parse("@user3:tween.example").unwrap();
-    for (user, app, limit, expected) in [
-        (Some(&user), None, 1, 2),
-        (Some(&user), Some(&notes), 10, 1),
-        (None, Some(&notes), 3, 7),
-        (None, None, 4, 15),
-    ] {
+    for (user, app, limit, expected) in
+        [(Some(&user), None, 1, 2), (Some(&user), Some(&notes), 10, 1), (None, Some(&notes), 3, 7), (None, None, 4, 15)]
+    {
         let (mut found, mut cursor) = (std::collections::BTreeSet::new(), None::<String>);
         loop {
             let page = grants.page(user, app, cursor.as_deref(), limit).await.unwrap();
@@ -177,6 +175,14 @@ async fn operators_list_the_grants_of_a_user_a_mini_app_or_everybody_page_by_pag
     for bad in ["", "x", "dQ!", &theirs] {
         assert!(matches!(grants.page(None, None, Some(bad), 10).await, Err(store::StoreError::NoSuchCursor)), "{bad}");
     }
-    assert_eq!(grants.end(grants.page(Some(&user), Some(&shop), None, 9).await.unwrap().grants[0].0).await.unwrap().unwrap().user, user);
+    assert_eq!(
+        grants
+            .end(grants.page(Some(&user), Some(&shop), None, 9).await.unwrap().grants[0].0)
+            .await
+            .unwrap()
+            .unwrap()
+            .user,
+        user
+    );
     assert!(grants.page(Some(&user), Some(&shop), None, 9).await.unwrap().grants.is_empty());
 }
