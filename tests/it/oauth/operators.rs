@@ -75,7 +75,7 @@ fn payments_are_called_off_and_let_through_again() {
     let pay = || {
         let body = json!({"recipient": "@bob:tween.example", "amount": 5, "currency": "USD", "idempotency_key": "k"});
         let request = Request::post("/api/v1/wallet/p2p/initiate", body.to_string());
-        edge.send(request.header("content-type", "application/json").bearer(&token)).status
+        edge.send(request.bearer(&token)).status
     };
     let switch = |to: &str| {
         let body = json!({"payments": to}).to_string();
