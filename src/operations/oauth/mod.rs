@@ -18,11 +18,10 @@ pub mod token;
 use super::{Call, Services};
 use crate::config::MiniApp;
 use crate::error::{OauthError, Refusal};
-use crate::model::oauth::{Grant, GrantId};
+use crate::model::oauth::GrantId;
 use crate::model::{Revoked, Scope, ScopeSet};
 use crate::policy::authn::{Caller, Client};
 use crate::policy::{Form, Permit};
-use crate::store::oauth::Grants;
 
 /// Longest list of scopes, bytes.
 const MAX_SCOPE: usize = 2048;
@@ -91,12 +90,7 @@ impl Moment {
 }
 
 /// Ends a grant for good: its code, its refresh tokens and its access tokens.
-async fn end(services: &Services, id: GrantId) -> Result<Option<Grant>, Refusal> {
-    let grants = Grants::new(services.store.clone());
-    // The log forgets a grant when its last access token has expired. So nothing must rest on it alone, and what fails
-    // half-way leaves a grant that is marked, for a second try to find.
-    let Some(grant) = grants.close(id).await? else { return Ok(None) };
+async fn end(services: &Services, id: GrantId) -> Result<(), Refusal> {
     services.revocations.revoke(Revoked::Grant(id.to_string())).await?;
-    grants.end(id).await?;
-    Ok(Some(grant))
+    Ok(())
 }
