@@ -42,11 +42,13 @@ mod window;
 
 pub use bucket::TokenBucket;
 pub use buckets::{Buckets, Stats};
-pub use engine::{Charge, Engine, Outcome, Taken};
+pub use engine::{Answer, Charge, Engine, Marked, Outcome, Taken};
 pub use key::LimitKey;
 pub use limiter::{Claim, Decision, Limiter};
 pub use policies::{Family, Policies, Policy, PolicyError, PolicyId};
 pub use report::{Report, window_text};
 pub use rule::{Rule, Standing, Wait};
 pub use shared::Shared;
+#[cfg(test)]
+pub(super) use shared::testing;
 pub use window::SlidingWindow;

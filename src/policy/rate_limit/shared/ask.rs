@@ -93,8 +93,11 @@ impl Shared {
     pub(super) async fn start_afresh(&self, policy: &Policy, key: LimitKey) -> Result<(), StoreError> {
         let slot = Slot { family: policy.family, key };
         let name = question::name(slot.family, slot.key);
-        self.redis.script(&self.scripts.reset, &[name.as_bytes()], &[], self.deadline).await?;
+        let reset = self.redis.script(&self.scripts.reset, &[name.as_bytes()], &[], self.deadline).await;
+        // What this instance has counted by itself it can forget whatever the store says.
         self.with_hold(&slot, Hold::forget_refusal);
+        self.local.forget(&policy.share(self.instances()), key);
+        reset?;
         // Others that remember a refusal ask again. One that is not reached does when its refusal ends.
         self.redis.publish(RESETS).await
     }

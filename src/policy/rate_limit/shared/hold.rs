@@ -22,6 +22,8 @@ const LEASE: Duration = Duration::from_secs(1);
 const COUNTED_OVER: Duration = Duration::from_millis(250);
 /// A lease is what a key uses in this part of a second.
 const LEASES_A_SECOND: u32 = 20;
+/// How long a mark that was not there is taken to be absent still: as long as a lease stays good elsewhere.
+const LOOK_EVERY: Duration = LEASE;
 /// A hold that was not used for so long says nothing of the present.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -83,9 +85,37 @@ pub(super) struct Hold {
     full_at: Tick,
     /// Calls of this cost and more are refused until then; cost 0: none is.
     refused: (u32, Tick),
+    /// Of a mark: when it is to be looked at again.
+    look_at: Tick,
 }
 
 impl Hold {
+    /// How long a mark stands by what is known here. `None`: look at it, and until then it is what it was.
+    pub fn marked(&mut self, now: Tick) -> Option<Wait> {
+        self.used = now;
+        let standing = self.known_mark(now);
+        if standing == Wait::No && now >= self.look_at {
+            // Whoever is told so looks; others that come meanwhile need not.
+            self.look_at = now.plus(LOOK_EVERY);
+            return None;
+        }
+        Some(standing)
+    }
+
+    /// How long a mark stands by what is known here, without a wish to know more.
+    pub fn known_mark(&self, now: Tick) -> Wait {
+        let (refused, until) = self.refused;
+        if refused != 0 && now < until { Wait::Nanos(until.0 - now.0) } else { Wait::No }
+    }
+
+    /// Remembers that a mark stands for so long.
+    pub fn remember_mark(&mut self, wait: Wait, now: Tick) {
+        self.used = now;
+        if let Wait::Nanos(nanos) = wait {
+            self.refused = (1, now.plus(Duration::from_nanos(nanos)));
+        }
+    }
+
     /// The answer to a call, if it can be given without asking. Tokens are taken when it is yes.
     pub fn answer(&mut self, cost: u32, now: Tick) -> Option<Standing> {
         self.used = now;
@@ -150,6 +180,7 @@ impl Hold {
     /// Forgets that calls were refused: somebody has reset the bucket.
     pub fn forget_refusal(&mut self) {
         self.refused = (0, Tick::default());
+        self.look_at = Tick::default();
     }
 
     /// Whether tokens would be lost with it.

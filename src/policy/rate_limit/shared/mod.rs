@@ -20,7 +20,10 @@ mod ask;
 mod chores;
 mod health;
 mod hold;
+mod mark;
 mod question;
+#[cfg(test)]
+pub(in crate::policy) mod testing;
 #[cfg(test)]
 mod tests;
 mod without;
@@ -43,7 +46,7 @@ use self::hold::Hold;
 use self::question::Question;
 use self::without::Alone;
 use super::buckets::Buckets;
-use super::engine::{Charge, Engine, Outcome, Taken};
+use super::engine::{Answer, Charge, Engine, Marked, Outcome, Taken};
 use super::key::LimitKey;
 use super::policies::Policy;
 use super::rule::{Standing, Wait};
@@ -154,14 +157,19 @@ impl Shared {
 
     /// What can be said of one bucket without asking.
     fn answer(&self, slot: Slot, cost: u32, now: Tick) -> Option<Standing> {
+        let standing = self.hold(slot, |hold| hold.answer(cost, now))?;
+        let from = if standing.wait == Wait::No { LimitAnswer::Lease } else { LimitAnswer::Remembered };
+        self.metrics.limit_answers.inc(from);
+        Some(standing)
+    }
+
+    /// What is known of a bucket, from now on at least that it was asked about.
+    fn hold<T>(&self, slot: Slot, then: impl FnOnce(&mut Hold) -> T) -> T {
         let mut shard = self.place(&slot);
         if !shard.contains_key(&slot) && shard.len() >= self.most_per_shard.load(Ordering::Relaxed) {
             shard.retain(|_, entry| entry.asking || entry.hold.holds_tokens());
         }
-        let standing = shard.entry(slot).or_default().hold.answer(cost, now)?;
-        let from = if standing.wait == Wait::No { LimitAnswer::Lease } else { LimitAnswer::Remembered };
-        self.metrics.limit_answers.inc(from);
-        Some(standing)
+        then(&mut shard.entry(slot).or_default().hold)
     }
 
     fn with_hold<T>(&self, slot: &Slot, then: impl FnOnce(&mut Hold) -> T) -> Option<T> {
@@ -272,6 +280,14 @@ impl Engine for Shared {
             }
             _ => Taken::Now(self.conclude(&claims, &answers, now)),
         }
+    }
+
+    fn marked(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Wait> {
+        self.look_at_mark(now, mark, key)
+    }
+
+    fn set_mark(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Marked> {
+        self.take_mark(now, mark, key)
     }
 
     fn look_at<'a>(
