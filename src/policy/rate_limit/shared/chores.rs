@@ -41,7 +41,7 @@ impl Shared {
                 self.probe(&name).await;
                 present_at = Some(now);
             }
-            self.hand_back_void().await;
+            self.settle().await;
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
                 Ok(()) = resets.changed() => self.each_hold(Hold::forget_refusal),
@@ -64,10 +64,12 @@ impl Shared {
         }
     }
 
-    /// Hands back what was leased and not used, and forgets keys that are quiet.
-    pub(super) async fn hand_back_void(&self) {
+    /// Tells the store what it does not know yet: what was leased and not used, and marks that were set without it.
+    /// Forgets keys that are quiet.
+    pub(super) async fn settle(&self) {
         let now = self.clock.tick();
         let mut void: Vec<(Slot, Question, Back)> = Vec::new();
+        let mut untold = Vec::new();
         for shard in &self.shards {
             shard.lock().retain(|slot, entry| {
                 // While a question is under way, the next one takes them along.
@@ -77,9 +79,11 @@ impl Shared {
                 {
                     void.push((*slot, question, back));
                 }
+                untold.extend(entry.hold.untold_mark(now).map(|left| (*slot, left)));
                 entry.asking || entry.hold.matters(now)
             });
         }
+        self.tell_marks(untold).await;
         for (slot, question, back) in void {
             // What cannot be handed back stays taken: to grant less is safe.
             if !self.is_up() || self.question(&slot, &question, Terms { back, ..Terms::default() }, &[]).await.is_err()

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use super::super::rule::{Standing, Wait};
+use super::Marked;
 use super::question::Terms;
 use crate::clock::Tick;
 
@@ -87,6 +88,8 @@ pub(super) struct Hold {
     refused: (u32, Tick),
     /// Of a mark: when it is to be looked at again.
     look_at: Tick,
+    /// Of a mark: whether it was set here and the store has not been told yet.
+    untold: bool,
 }
 
 impl Hold {
@@ -177,15 +180,49 @@ impl Hold {
         Standing { remaining: self.left.saturating_add(spare), wait, full_in: self.full_at.0.saturating_sub(now.0) }
     }
 
-    /// Forgets that calls were refused: somebody has reset the bucket.
-    pub fn forget_refusal(&mut self) {
-        self.refused = (0, Tick::default());
-        self.look_at = Tick::default();
+    /// Sets a mark by what is known here.
+    pub fn mark_here(&mut self, lasts: Duration, now: Tick) -> Marked {
+        let known = self.known_mark(now);
+        if known != Wait::No {
+            return Marked { new: false, wait: known };
+        }
+        let wait = Wait::Nanos(u64::try_from(lasts.as_nanos()).unwrap_or(u64::MAX));
+        self.remember_mark(wait, now);
+        self.untold = true;
+        Marked { new: true, wait }
     }
 
-    /// Whether tokens would be lost with it.
-    pub fn holds_tokens(&self) -> bool {
-        self.spare > 0
+    /// For how long a mark stands that the store has to be told of.
+    pub fn untold_mark(&self, now: Tick) -> Option<Duration> {
+        match self.known_mark(now) {
+            Wait::Nanos(nanos) if self.untold => Some(Duration::from_nanos(nanos)),
+            _ => None,
+        }
+    }
+
+    /// The store knows.
+    pub fn told_mark(&mut self) {
+        self.untold = false;
+    }
+
+    /// The bucket is full by somebody's word: nothing that was known of it holds.
+    pub fn start_afresh(&mut self) {
+        self.untold = false;
+        self.forget_refusal();
+    }
+
+    /// Forgets that calls were refused: somebody may have reset the bucket. What the store has not been told of nobody can
+    /// have meant.
+    pub fn forget_refusal(&mut self) {
+        if !self.untold {
+            self.refused = (0, Tick::default());
+            self.look_at = Tick::default();
+        }
+    }
+
+    /// Whether something would be lost with it: tokens, or a mark that only this instance knows.
+    pub fn is_needed(&self) -> bool {
+        self.spare > 0 || self.untold
     }
 
     /// Whether it still says something.

@@ -13,8 +13,8 @@
 //! question that was under way.
 //!
 //! # Memory
-//! Holds of keys that are quiet are dropped by the sweep. Past the bound all are dropped that hold no tokens: they only
-//! saved questions.
+//! Holds of keys that are quiet are dropped by the sweep. Past the bound all are dropped that hold nothing but what the
+//! store knows, too: they only saved questions.
 
 mod ask;
 mod chores;
@@ -84,6 +84,7 @@ pub struct Shared {
 struct Scripts {
     bucket: Script,
     window: Script,
+    mark: Script,
     present: Script,
     reset: Script,
 }
@@ -122,6 +123,7 @@ impl Shared {
             scripts: Scripts {
                 bucket: Script::new(include_str!("bucket.lua")),
                 window: Script::new(include_str!("window.lua")),
+                mark: Script::new(include_str!("mark.lua")),
                 present: Script::new(include_str!("present.lua")),
                 reset: Script::new("return redis.call('DEL', KEYS[1])"),
             },
@@ -167,7 +169,7 @@ impl Shared {
     fn hold<T>(&self, slot: Slot, then: impl FnOnce(&mut Hold) -> T) -> T {
         let mut shard = self.place(&slot);
         if !shard.contains_key(&slot) && shard.len() >= self.most_per_shard.load(Ordering::Relaxed) {
-            shard.retain(|_, entry| entry.asking || entry.hold.holds_tokens());
+            shard.retain(|_, entry| entry.asking || entry.hold.is_needed());
         }
         then(&mut shard.entry(slot).or_default().hold)
     }
