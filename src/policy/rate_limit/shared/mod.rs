@@ -67,6 +67,8 @@ pub struct Shared {
     redis: Redis,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// What this instance is called among those that share the store.
+    name: String,
     /// How long a decision may wait for one answer.
     deadline: Duration,
     scripts: Scripts,
@@ -119,6 +121,7 @@ impl Shared {
             redis,
             clock,
             metrics,
+            name: chores::instance_name(),
             deadline,
             scripts: Scripts {
                 bucket: Script::new(include_str!("bucket.lua")),

@@ -1,5 +1,6 @@
 //! Against real servers.
 
+mod door;
 mod lost;
 mod scripts;
 mod several;
