@@ -92,7 +92,10 @@ async fn cost(starter: &Starter<'_>, plan: Plan) -> Result<(f64, Value), String>
     let keys = ((first.rate() / PER_KEY).round() as usize).max(1);
     let requests = requests(starter, keys);
     println!("\n{keys} keys in turn, {} connections, {} rounds", plan.connections, plan.rounds);
-    println!("  {:<7} {:>14} {:>14} {:>7} {:>20} {:>9}", "round", "in process/s", "with Redis/s", "ratio", "round trips/request", "failed");
+    println!(
+        "  {:<7} {:>14} {:>14} {:>7} {:>20} {:>9}",
+        "round", "in process/s", "with Redis/s", "ratio", "round trips/request", "failed"
+    );
     let (mut rates, mut ratios, mut trips, mut failed) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for round in 1..=plan.rounds {
         let alone = full(&start(starter, None, false).await?, &requests, plan, round as u64).await?;
@@ -121,7 +124,12 @@ async fn cost(starter: &Starter<'_>, plan: Plan) -> Result<(f64, Value), String>
         );
     }
     let (ratio, trips) = (median(&ratios), median(&trips));
-    println!("  {:<7} {:>14.0} {:>14} {ratio:>7.3} {trips:>20.4}   to be reached: 0.85, 0.1", "median", median(&rates), "");
+    println!(
+        "  {:<7} {:>14.0} {:>14} {ratio:>7.3} {trips:>20.4}   to be reached: 0.85, 0.1",
+        "median",
+        median(&rates),
+        ""
+    );
     Ok((median(&rates), json!({ "keys": keys, "ratio": ratio, "round_trips_per_request": trips, "failed": failed })))
 }
 
@@ -129,7 +137,10 @@ async fn cost(starter: &Starter<'_>, plan: Plan) -> Result<(f64, Value), String>
 async fn outage(starter: &Starter<'_>, plan: Plan, rate: f64) -> Result<Value, String> {
     let requests = requests(starter, usize::MAX);
     println!("\nRedis black-holed, {rate:.0} requests/s, p99 in microseconds");
-    println!("  {:<7} {:>12} {:>12} {:>14} {:>12} {:>9}", "round", "in process", "with Redis", "first second", "after it", "failed");
+    println!(
+        "  {:<7} {:>12} {:>12} {:>14} {:>12} {:>9}",
+        "round", "in process", "with Redis", "first second", "after it", "failed"
+    );
     let mut added = Vec::new();
     let mut failed = 0;
     for round in 1..=plan.rounds {
@@ -191,7 +202,9 @@ async fn exactness(starter: &Starter<'_>, plan: Plan) -> Result<Value, String> {
     let most = admitted.iter().max().copied().unwrap_or(0);
     let all: u64 = admitted.iter().sum();
     let share = all as f64 / (allowance * admitted.len() as f64);
-    println!("\nThree edges on one Redis, {CALLERS} callers, load {SKEW:?}, {seconds:.1} s of 100 a minute and 20 more");
+    println!(
+        "\nThree edges on one Redis, {CALLERS} callers, load {SKEW:?}, {seconds:.1} s of 100 a minute and 20 more"
+    );
     println!("  most that one caller got: {most}   at most: {bound:.1}");
     println!("  all of them, of what they were allowed: {share:.4}   to be reached: 0.99");
     Ok(json!({ "seconds": seconds, "most": most, "bound": bound, "share_of_allowance": share }))

@@ -32,7 +32,11 @@ fn lockout(m: &mut Map<'_>, key: &'static str, strikes: &'static str, default: L
             let lasts = m.or("lasts", default.lasts.max(within), |v| v.duration(SHORTEST..=LONGEST));
             if lasts < within {
                 return m.whole().refuse(
-                    format!("ends after {}, while strikes of the last {} still count", show_duration(lasts), show_duration(within)),
+                    format!(
+                        "ends after {}, while strikes of the last {} still count",
+                        show_duration(lasts),
+                        show_duration(within)
+                    ),
                     "lasts to be at least within",
                 );
             }

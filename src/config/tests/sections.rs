@@ -400,7 +400,10 @@ fn lockouts_are_off_unless_written_and_then_the_protocols() {
             "payment_lock: { lasts: 1m }",
             "lockouts.payment_lock: ends after 1m, while strikes of the last 5m still count, expected lasts to be at least within",
         ),
-        ("payment_lock: { violations: 3 }", "lockouts.payment_lock.violations: unknown key, expected one of: failures, within, lasts"),
+        (
+            "payment_lock: { violations: 3 }",
+            "lockouts.payment_lock.violations: unknown key, expected one of: failures, within, lasts",
+        ),
         ("suspension: {}", "lockouts.suspension: unknown key, expected account_suspension or payment_lock"),
     ] {
         let text = problems(&format!("lockouts: {{ {text} }}\n"));

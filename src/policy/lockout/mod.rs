@@ -94,12 +94,7 @@ impl Lockouts {
     ///
     /// # Errors
     /// `ACCOUNT_SUSPENDED` or `PAYMENT_LOCKED`, with the time at which it is over.
-    pub async fn check(
-        &self,
-        caller: &Caller,
-        operation: Operation,
-        (now, unix): (Tick, u64),
-    ) -> Result<(), Refusal> {
+    pub async fn check(&self, caller: &Caller, operation: Operation, (now, unix): (Tick, u64)) -> Result<(), Refusal> {
         if let (Some(lockout), Some(key)) = (&self.suspension, account_of(caller))
             && let Some(left) = lockout.locked_for(key, now).await
         {

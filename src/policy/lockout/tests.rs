@@ -159,7 +159,8 @@ async fn the_fifth_failed_payment_within_five_minutes_locks_what_spends_and_noth
         assert!(stage.refused(&alice, Operation::GiftCreate).await.is_none());
     }
     // None of these is a failed payment.
-    for code in [Code::UpstreamError, Code::UpstreamTimeout, Code::MfaRequired, Code::MfaLocked, Code::ValidationFailed] {
+    for code in [Code::UpstreamError, Code::UpstreamTimeout, Code::MfaRequired, Code::MfaLocked, Code::ValidationFailed]
+    {
         stage.fail(&alice, Operation::PaymentAuthorize, code).await;
     }
     stage.fail(&alice, Operation::WalletBalance, Code::PaymentFailed).await;
@@ -207,8 +208,7 @@ async fn an_operator_sees_how_somebody_stands_and_lifts_it() {
         stage.violate(&alice).await;
     }
     stage.fail(&alice, Operation::P2pInitiate, Code::PaymentFailed).await;
-    let suspension =
-        Standing { kind: LockoutKind::AccountSuspension, strikes: 10, of: 10, locked_for: Some(HOUR) };
+    let suspension = Standing { kind: LockoutKind::AccountSuspension, strikes: 10, of: 10, locked_for: Some(HOUR) };
     let payments = Standing { kind: LockoutKind::PaymentLock, strikes: 1, of: 5, locked_for: None };
     assert_eq!(stage.lockouts.look_at(&whose, now).await.unwrap(), [suspension, payments]);
     assert_eq!(stage.lockouts.look_at(&Subject::User(user), now).await.unwrap()[0].strikes, 0, "another caller");
@@ -258,10 +258,7 @@ async fn two_edges_count_together_and_see_each_others_locks() {
     assert_eq!((suspended(&one), suspended(&other)), (1, 0));
 
     // Lifted at one edge it is lifted at the other.
-    let whose = Subject::UserOf(
-        MiniAppId::parse("ma_shop").unwrap(),
-        UserId::parse("@alice:tween.example").unwrap(),
-    );
+    let whose = Subject::UserOf(MiniAppId::parse("ma_shop").unwrap(), UserId::parse("@alice:tween.example").unwrap());
     assert_eq!(other.lockouts.look_at(&whose, other.clock.tick()).await.unwrap()[0].strikes, 10);
     other.lockouts.lift(&whose).await.unwrap();
     assert!(other.refused(&alice, Operation::WalletBalance).await.is_none());

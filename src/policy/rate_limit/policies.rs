@@ -81,7 +81,8 @@ impl Policy {
     /// When `lasts` is too short or too long for the arithmetic.
     pub fn mark(name: &str, lasts: Duration) -> Result<Self, PolicyError> {
         let (algorithm, on_store_failure) = (LimitAlgorithm::TokenBucket, OnStoreFailure::Local);
-        let numbers = LimitPolicy { requests: 1, per: lasts, burst: 0, algorithm, on_store_failure, report_only: false };
+        let numbers =
+            LimitPolicy { requests: 1, per: lasts, burst: 0, algorithm, on_store_failure, report_only: false };
         Ok(Policy { divided: false, ..Policy::new(name, None, &numbers)? })
     }
 

@@ -58,7 +58,8 @@ impl Shared {
             Kind::Bucket => &self.scripts.bucket,
             Kind::Window => &self.scripts.window,
         };
-        let told = self.run(script, slot, &question.args(terms, costs), |value| question::told(value, costs.len())).await?;
+        let told =
+            self.run(script, slot, &question.args(terms, costs), |value| question::told(value, costs.len())).await?;
         if told.leased > 0 {
             self.metrics.limit_leases.inc();
             self.metrics.limit_leased_tokens.inc_by(u64::from(told.leased));

@@ -83,7 +83,8 @@ async fn answer(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, mut door:
     while let Ok(read) = server.read(&mut buffer).await
         && read > 0
     {
-        if door.wait_for(|door| *door == Door::Open).await.is_err() || client.write_all(&buffer[..read]).await.is_err() {
+        if door.wait_for(|door| *door == Door::Open).await.is_err() || client.write_all(&buffer[..read]).await.is_err()
+        {
             return;
         }
     }

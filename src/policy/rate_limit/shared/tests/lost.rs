@@ -105,10 +105,13 @@ fn nobody_waits(engine: &Shared, doorway: &Doorway) {
                 let Taken::Now(outcome) = engine.take(engine.clock.tick(), &[charge]) else {
                     panic!("{rule:?}, {algorithm:?}: it waits for a store that is lost");
                 };
-                assert_eq!((outcome.admitted, outcome.lost), match rule {
-                    OnStoreFailure::Closed => (false, true),
-                    _ => (true, false),
-                });
+                assert_eq!(
+                    (outcome.admitted, outcome.lost),
+                    match rule {
+                        OnStoreFailure::Closed => (false, true),
+                        _ => (true, false),
+                    }
+                );
             }
         }
     }
