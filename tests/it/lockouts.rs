@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use tmcp_edge::clock::{Clock, rfc3339};
 use tmcp_edge::sandbox::faults::Fault;
 
-use crate::edge::{APP, OFFICIAL_APP, Setup, TestEdge, fresh_user, ordinary, shared};
+use crate::edge::{ADMIN_TOKEN, APP, OFFICIAL_APP, Setup, TestEdge, fresh_user, ordinary, shared};
 use crate::headers::check_standing;
-use crate::wire::{Answer, Request};
+use crate::wire::{Answer, Request, Wire};
 
 const BALANCE: &str = "/api/v1/wallet/balance";
 const INITIATE: &str = "/api/v1/wallet/p2p/initiate";
@@ -78,6 +78,29 @@ fn ten_calls_over_a_limit_suspend_the_caller() {
     for token in [edge.token_of(&user, OFFICIAL_APP, ordinary()), edge.token_of(&other, APP, ordinary())] {
         assert_eq!(balance(&token).status, 200);
     }
+
+    // An operator sees it, and lets the caller in again.
+    let who = format!("?user={user}&app={APP}");
+    let shown = admin(&edge, Request::get(&format!("/api/v1/lockouts{who}")));
+    let standing = &shown.json()[0];
+    assert_eq!(
+        (&standing["lockout"], &standing["strikes"]),
+        (&json!("account_suspension"), &json!(10)),
+        "{}",
+        shown.text()
+    );
+    assert!(standing["until"].is_string());
+    let lifted =
+        admin(&edge, Request::post("/api/v1/lockouts/lift", json!({"user": user.as_str(), "app": APP}).to_string()));
+    assert_eq!((lifted.status, lifted.json()), (200, json!({"lifted": true})));
+    assert_ne!(balance(&token).status, 403);
+    let after = admin(&edge, Request::get(&format!("/api/v1/lockouts{who}")));
+    assert_eq!(after.json()[0]["until"], Value::Null);
+}
+
+fn admin(edge: &TestEdge, request: Request) -> Answer {
+    let mut wire = Wire::to(edge.admin);
+    edge.send_on(&mut wire, request.header("host", edge.admin.to_string()).bearer(ADMIN_TOKEN))
 }
 
 /// Has the wallet answer the next payment with an error of its own.

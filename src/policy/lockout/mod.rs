@@ -71,6 +71,13 @@ pub struct Standing {
     pub locked_for: Option<Duration>,
 }
 
+impl Standing {
+    /// When it is over, RFC 3339; `None` when one is not kept out.
+    pub fn until(&self, unix: u64) -> Option<String> {
+        self.locked_for.map(|left| end(left, unix).1)
+    }
+}
+
 impl Lockouts {
     /// What the config turns on, counted by `engine`; `None` when that is nothing.
     ///
