@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::admin::{
-    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, Records, RouteLine, Status,
-    UpstreamStatus,
+    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, LockoutStatus, Records, RouteLine,
+    Status, UpstreamStatus,
 };
 use crate::cache::{Purge, ResponseCache};
 use crate::clock::{Tick, rfc3339};
