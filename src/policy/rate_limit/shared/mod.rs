@@ -10,7 +10,7 @@
 //! What does not answer within the deadline counts as lost, and soon nobody asks any more ([`health`]). Then each policy's own rule
 //! holds: `local` counts in this process, with the limit divided by the number of instances last seen; `closed`
 //! refuses with 503; `open` lets through. No question holds a call up for longer than two deadlines, its own and that of a
-//! question that was under way.
+//! question that was under way. [Marks](Policy::mark) hold by what this instance knows ([`mark`]).
 //!
 //! # Memory
 //! Holds of keys that are quiet are dropped by the sweep. Past the bound all are dropped that hold nothing but what the
