@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::Place;
 use crate::model::oauth::{Grant, GrantId};
 use crate::model::{MiniAppId, UserId};
 use crate::store::{Backend, Batch, Partition, Read, StoreError};
@@ -15,7 +16,7 @@ const TTL: Duration = Duration::from_secs(366 * 86_400);
 const PAGE: usize = 500;
 
 fn partition(user: &UserId) -> Partition {
-    Partition::of("grants", &[user.as_str()])
+    Place::Grants.of(user.as_str())
 }
 
 /// Notes a grant that is about to be made, or is used.
