@@ -9,6 +9,7 @@
 mod edges;
 mod relay;
 #[path = "../../servers/mod.rs"]
+#[expect(dead_code, reason = "the tests of the store use the rest")]
 mod servers;
 
 mod failover;
