@@ -21,7 +21,7 @@ const CONFIRMED: &str = "confirmed";
 /// Everybody's grants.
 #[derive(Clone, Debug)]
 pub struct Grants {
-    store: Arc<dyn Backend>,
+    pub(super) store: Arc<dyn Backend>,
 }
 
 impl Grants {
