@@ -1,7 +1,7 @@
 //! Audit lines of commands: like those of the admin address, with the system's user for an actor.
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use log::LevelFilter;
 use rustix::process::getuid;
@@ -20,9 +20,10 @@ pub(super) fn change(action: AuditAction, target: AuditTarget) -> Change {
 }
 
 /// The audit log in a config's store, for a command that changes something. Its lines go to standard error too, which is
-/// a command's log; so this is for once in a process.
-pub(super) fn open(config: &Config, store: &Arc<dyn Backend>, clock: &Clock) -> AuditLog {
-    start_logging(LevelFilter::Warn);
+/// a command's log.
+pub(super) fn log(config: &Config, store: &Arc<dyn Backend>, clock: &Clock) -> AuditLog {
+    static LOGGING: Once = Once::new();
+    LOGGING.call_once(|| start_logging(LevelFilter::Warn));
     AuditLog::new(store.clone(), clock.clone(), config.server.admin.audit_retention)
 }
 

@@ -130,7 +130,7 @@ fn changed<T>(
     let config = load(path)?;
     let (store, clock) = open_store(&config)?;
     let keyring = live::open_keyring(&config, &store, Generation::default())?;
-    let audit = audit::open(&config, &store, &clock);
+    let audit = audit::log(&config, &store, &clock);
     audit::audited(&audit, action, target, || change(&keyring).map_err(|error| error.to_string()))
 }
 

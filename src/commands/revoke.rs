@@ -26,7 +26,7 @@ pub fn revoke(path: &Path, asked: Asked) -> Result<ExitCode, String> {
     let config = load(path)?;
     let what = what(asked, Clock::system().unix_secs())?;
     let (store, clock) = open_store(&config)?;
-    let audit = audit::open(&config, &store, &clock);
+    let audit = audit::log(&config, &store, &clock);
     let log = RevocationLog::new(store, clock);
     let Revocation { what, .. } = audit::audited(&audit, AuditAction::of(&what), AuditTarget::from(&what), || {
         store::blocking(log.append(what.clone())).map_err(|error| error.to_string())

@@ -53,7 +53,7 @@ pub fn restore(path: &Path, from: &Path, force: bool) -> Result<ExitCode, String
     let _alone = alone(&config.store)?;
     let store = open(&config.store, &clock)?;
     let elapsed = Duration::from_secs(clock.unix_secs().saturating_sub(reader.taken()));
-    let audit = audit::open(&config, &store, &clock);
+    let audit = audit::log(&config, &store, &clock);
     let target = AuditTarget::of("backup", from.display()).and("taken", rfc3339(reader.taken())).and("force", force);
     let moved =
         runtime()?.block_on(audit.around(audit::change(AuditAction::StoreRestore, target), unwritten, async {
@@ -85,7 +85,7 @@ pub fn copy(path: &Path, to: &Path, force: bool, stopped: bool) -> Result<ExitCo
     let stands_still = stopped || still.is_some();
     let _alone = alone(&to)?;
     let (source, target) = (open(&from, &clock)?, open(&to, &clock)?);
-    let audit = audit::open(&to_config, &target, &clock);
+    let audit = audit::log(&to_config, &target, &clock);
     let what = AuditTarget::of("from", path.display()).and("force", force);
     let moved = runtime()?.block_on(audit.around(audit::change(AuditAction::StoreCopy, what), unwritten, async {
         make_room(&*target, force).await?;
