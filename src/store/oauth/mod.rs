@@ -27,7 +27,7 @@ mod value;
 pub mod visits;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use approvals::Approvals;
 pub use credential::{Credential, Kind};
