@@ -74,6 +74,7 @@ fn begin(setup: &Setup, runtime: &tokio::runtime::Runtime) -> String {
         via: Via::Code,
         granted_at: now,
         holds_from: now,
+        ended: false,
         room: None,
         launch_source: None,
         code: None,

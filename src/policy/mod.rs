@@ -9,6 +9,7 @@
 //! | `path`, `route`, `trie` | which operation is it, in the one reading that the path has? |
 //! | `authn`, `keyring`, `issuers`, `whoami` | who is calling? |
 //! | `authz` | may the caller do this? |
+//! | `lockout` | has the caller gone too far? |
 //! | `rate_limit`, `polls` | may the caller do it now? |
 //! | `validate`, `json`, `sanitize`, `schema` | is the request what the operation takes? |
 
@@ -20,6 +21,7 @@ pub mod guard;
 pub mod issuers;
 pub mod json;
 pub mod keyring;
+pub mod lockout;
 pub mod path;
 mod polls;
 pub mod rate_limit;
@@ -47,6 +49,7 @@ use crate::store::oauth::Devices;
 use authn::{Authn, Caller};
 pub use build::Ingredients;
 use guard::PeerGuard;
+use lockout::Lockouts;
 use path::PathView;
 use polls::Poll;
 use rate_limit::{Claim, Decision, LimitKey, Limiter, PolicyId, Report};
@@ -117,6 +120,8 @@ pub struct Policy {
     pub authn: Authn,
     /// How much is too much.
     pub limiter: Limiter,
+    /// Who has gone too far, where the config asks for it.
+    pub lockouts: Option<Lockouts>,
     /// What a request may look like.
     pub validator: Arc<Validator>,
     /// The guard at the door.
@@ -176,6 +181,7 @@ impl Policy {
                 return Err(refusal);
             }
         };
+        self.let_in(trail, (now, unix)).await?;
 
         if let Some(held) = trail.caller.scopes() {
             authz::check(&route.scopes, held)?;
@@ -197,12 +203,25 @@ impl Policy {
             BodyPlan::None | BodyPlan::Stream => None,
             BodyPlan::Read(reading) => Some(Box::pin(self.judge_body(request, &route, &reading)).await?),
         };
+        if body.is_some() {
+            self.look_again(&route, &trail.caller)?;
+        }
         if batch {
             // Reading it took its time.
             let moment = (self.clock.tick(), self.clock.unix_secs());
             self.limit(client, trail, body.as_deref().map_or(1, batch_size), moment).await?;
         }
         Ok(Permit { route, body })
+    }
+
+    /// A body may take a minute to come: what was revoked or called off meanwhile is not passed on.
+    fn look_again(&self, route: &Route, caller: &Caller) -> Result<(), Refusal> {
+        let verifier = self.authn.verifier();
+        let token = if let Caller::Tep(token) = caller { Some(token) } else { None };
+        if let Some(token) = token {
+            verifier.confirm(token)?;
+        }
+        authz::money(route, token.is_some(), verifier.revocations(), self.clock.tick())
     }
 
     /// The second kind of row: the body says who is calling, so it is read, bounded, before anything is known. Addresses
@@ -215,16 +234,20 @@ impl Policy {
         trail: &mut Trail,
         route: Arc<Route>,
     ) -> Result<Permit, Refusal> {
-        let (body, poll) = match self.read_client(request, client, trail, &route).await {
+        let read = self.read_client(request, client, trail, &route).await;
+        let moment = (self.clock.tick(), self.clock.unix_secs());
+        let (body, form) = match read {
             Ok(read) => read,
             Err(refusal) => {
-                self.limit(client, trail, 1, (self.clock.tick(), self.clock.unix_secs())).await?;
+                self.limit(client, trail, 1, moment).await?;
                 return Err(refusal);
             }
         };
+        self.let_in(trail, moment).await?;
+        let now = u64::try_from(self.clock.unix().as_millis()).unwrap_or(u64::MAX);
+        let poll = Poll::of(&self.devices, route.operation, &trail.caller, &form, now).await?;
         if poll != Poll::OnTime {
-            let limited = self.limit(client, trail, 1, (self.clock.tick(), self.clock.unix_secs())).await;
-            limited.map_err(|refusal| poll.refused(refusal))?;
+            self.limit(client, trail, 1, moment).await.map_err(|refusal| poll.refused(refusal))?;
         }
         Ok(Permit { route, body: Some(body) })
     }
@@ -236,7 +259,7 @@ impl Policy {
         client: IpAddr,
         trail: &mut Trail,
         route: &Route,
-    ) -> Result<(Bytes, Poll), Refusal> {
+    ) -> Result<(Bytes, Form), Refusal> {
         let head = request.head();
         let length = Length::of(head.version, &head.headers)?;
         let plan = self.validator.head(route.body, &head.method, &head.headers, length);
@@ -254,9 +277,22 @@ impl Policy {
                 return Err(refusal);
             }
         };
-        let now = u64::try_from(self.clock.unix().as_millis()).unwrap_or(u64::MAX);
-        let poll = Poll::of(&self.devices, route.operation, &trail.caller, &form, now).await?;
-        Ok((body, poll))
+        Ok((body, form))
+    }
+
+    /// Refuses callers that are kept out. Before anything else is done for them, so that all they cost is the look.
+    async fn let_in(&self, trail: &Trail, moment: (Tick, u64)) -> Result<(), Refusal> {
+        match &self.lockouts {
+            Some(lockouts) => Box::pin(lockouts.check(&trail.caller, trail.operation(), moment)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note of what the wallet answered to a call that it refused: payments that keep failing lock.
+    pub async fn refused_by_wallet(&self, trail: &Trail, code: Code) {
+        if let Some(lockouts) = &self.lockouts {
+            lockouts.refused_by_wallet(&trail.caller, trail.operation(), code, self.clock.tick()).await;
+        }
     }
 
     /// Reads the body and judges it whole. A large one is judged on a thread that may be kept busy.
@@ -330,9 +366,12 @@ impl Policy {
             .inside("limits: the store does not answer, and a policy of this route is closed then")
             .retry_after(1)),
             Decision::Refused(report) => {
-                let refusal = report.refusal();
                 trail.limit = Some(report);
-                Err(refusal)
+                let refusal = report.refusal();
+                Err(match &self.lockouts {
+                    Some(lockouts) => Box::pin(lockouts.violated(&trail.caller, refusal, (now, unix))).await,
+                    None => refusal,
+                })
             }
         }
     }

@@ -97,7 +97,7 @@ impl Inside {
         let done = self.runtime.block_on(async {
             let (id, held) = devices.by_user_code(&code).await.unwrap().unwrap();
             let scopes = held.value.scopes;
-            let approved = held.value.clone().approved(user(localpart), scopes, now).unwrap();
+            let approved = held.value.clone().approved(user(localpart), scopes, now, 0).unwrap();
             devices.change(id, &held, &approved, now).await.unwrap()
         });
         assert!(done, "somebody else answered");

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::error::{Challenge, Code, Refusal};
+use crate::metrics::Introspection;
 use crate::model::MiniAppId;
 use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
@@ -24,12 +25,20 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
             return Err(Refusal::new(Code::InvalidToken, message).challenge(Challenge::Basic));
         }
     };
+    if !services.verifier.revocations().is_current(services.clock.tick()) {
+        // Whoever asks is about to let the token do something.
+        return Err(Refusal::new(Code::ServiceUnavailable, "What has been revoked is not known at present.")
+            .retry_after(1)
+            .inside("the log of revocations has not been seen for more than a second"));
+    }
     let form = form_of(permit)?;
     let token = required(&form, "token")?;
     let found = match Credential::parse(Kind::Refresh, token) {
         Some(refresh) => of_refresh(services, &refresh, may_see).await?,
         None => of_access(services, token, may_see).await?,
     };
+    let result = if found.is_some() { Introspection::Active } else { Introspection::Inactive };
+    services.metrics.oauth_introspections.inc(result);
     Ok(Local::secret(found.unwrap_or_else(|| json!({"active": false})).to_string()))
 }
 

@@ -11,9 +11,10 @@ use url::Url;
 
 use crate::config::MiniApp;
 use crate::error::{Code, Refusal};
+use crate::metrics::{OauthAnswer, OauthFlow};
 use crate::model::oauth::device::Answer;
 use crate::model::oauth::{Consent, Device, GrantId, UserCode};
-use crate::model::{ScopeSet, UserId, wording};
+use crate::model::{MiniAppId, ScopeSet, UserId, wording};
 use crate::operations::Services;
 use crate::store::oauth::{Credential, Held, Kind};
 
@@ -197,28 +198,32 @@ impl Asking {
         if granted.difference(ScopeSet::UNASKED).is_empty() && !self.new.is_empty() {
             return self.refuse(services, YES).await;
         }
-        let now = services.clock.unix();
+        // What is taken back from here on, wherever that is, takes this yes along.
+        services.revocations.look().await?;
+        let (now, known) = (services.clock.unix(), services.verifier.revocations().known());
         let millis = millis(now);
+        let flow = self.flow();
         let target = match self.question.what {
             What::Consent { session, held } => {
                 let code = Credential::another(Kind::Code, session.grant())?;
                 let target = held.value.address(services.config.issuer(), &[("code", code.expose())]);
                 let kept = seal(services, &session, &self.user, YES, &target)?;
                 let (granted, ttl) = ((granted, &code), services.config.oauth.code_ttl);
-                if !services.questions().approve(&session, held, granted, kept, millis, ttl).await? {
+                if !services.questions().approve(&session, held, granted, kept, (millis, known), ttl).await? {
                     return told_before(services, &session, &self.user, YES).await;
                 }
                 Some(target)
             }
             What::Device { id, held } => {
-                let yes = |device: Device| device.approved(self.user.clone(), granted, millis);
+                let yes = |device: Device| device.approved(self.user.clone(), granted, millis, known);
                 settle(services, id, held, yes).await?;
                 None
             }
         };
+        services.metrics.oauth_answers.inc(flow, OauthAnswer::Approved);
         let (app, new) = (&self.question.app.id, ticked.intersection(self.new));
-        if let Err(error) = services.approvals().add(&self.user, app, new, now.as_secs()).await {
-            log::error!("what was approved for {app} is not remembered: {error}");
+        if let Err(refusal) = remember(services, &self.user, app, new, (now.as_secs(), known)).await {
+            log::error!("what was approved for {app} is not remembered: {refusal}");
         }
         Ok(Decided::Allowed(target))
     }
@@ -232,7 +237,8 @@ impl Asking {
     }
 
     async fn refuse(self, services: &Services, said: &str) -> Result<Decided, Refusal> {
-        match self.question.what {
+        let flow = self.flow();
+        let target = match self.question.what {
             What::Consent { session, held } => {
                 let fault = [("error", "access_denied"), ("error_description", "The user said no.")];
                 let target = held.value.address(services.config.issuer(), &fault);
@@ -241,14 +247,37 @@ impl Asking {
                 if !services.questions().refuse(&session, &held, kept, ttl).await? {
                     return told_before(services, &session, &self.user, said).await;
                 }
-                Ok(Decided::Refused(Some(target)))
+                Some(target)
             }
             What::Device { id, held } => {
                 settle(services, id, held, Device::denied).await?;
-                Ok(Decided::Refused(None))
+                None
             }
-        }
+        };
+        services.metrics.oauth_answers.inc(flow, OauthAnswer::Denied);
+        Ok(Decided::Refused(target))
     }
+
+    fn flow(&self) -> OauthFlow {
+        if self.is_device() { OauthFlow::Device } else { OauthFlow::Code }
+    }
+}
+
+/// Remembers what was approved at `now` (seconds since the Unix epoch), unless it has been withdrawn since `known` was the
+/// last revocation: a withdrawal revokes before it looks for approvals, so one that missed these is seen here.
+async fn remember(
+    services: &Services,
+    user: &UserId,
+    app: &MiniAppId,
+    new: ScopeSet,
+    (now, known): (u64, u64),
+) -> Result<(), Refusal> {
+    services.approvals().add(user, app, new, now).await?;
+    services.revocations.look().await?;
+    if services.verifier.revocations().end("", user, app, known) {
+        services.approvals().remove(user, app, new).await?;
+    }
+    Ok(())
 }
 
 /// What `user` was told who has said this, [`YES`] or [`NO`], to the question of `session`.

@@ -1,3 +1,4 @@
+use futures::FutureExt as _;
 use serde_json::Value;
 use url::Url;
 
@@ -96,7 +97,7 @@ fn a_running_edge_notices_what_commands_do() {
     assert!(!refresh());
     assert_ne!(edge.generation.current(), before);
     assert_eq!(edge.ring().signing_kid(), Some(first.as_str()));
-    let second = command.revoke(&first, NOW).unwrap().unwrap();
+    let second = store::blocking(command.revoke(&first, NOW)).unwrap().unwrap();
     assert!(refresh());
     assert!(edge.ring().find(&first, NOW).is_none());
     assert_eq!(edge.ring().signing_kid(), Some(second.as_str()), "another one takes its place at once");
@@ -109,14 +110,14 @@ fn a_revoked_key_is_gone_for_good() {
     let keyring = open(&store(&folder));
     let first = keyring.ensure_signing_key(NOW).unwrap().unwrap();
     let announced = keyring.announce(NOW).unwrap();
-    assert_eq!(keyring.revoke(&first, NOW + 5).unwrap(), Some(announced.clone()));
+    assert_eq!(store::blocking(keyring.revoke(&first, NOW + 5)).unwrap(), Some(announced.clone()));
     assert_eq!(published(&keyring), [announced]);
     let record = stored(&keyring).keys.remove(0);
     assert_eq!((record.state, record.sealed), (KeyState::Revoked, None), "the private key is destroyed");
     let line = keyring.list(NOW + 9).unwrap().remove(0);
     assert_eq!((line.state, line.revoked), (Some(KeyState::Revoked), Some(NOW + 5)));
-    assert!(matches!(keyring.revoke("nope", NOW), Err(KeyringError::NoSuchKey(_))));
-    assert_eq!(keyring.revoke(&first, NOW + 9).unwrap(), None, "revoking twice changes nothing");
+    assert!(matches!(store::blocking(keyring.revoke("nope", NOW)), Err(KeyringError::NoSuchKey(_))));
+    assert_eq!(store::blocking(keyring.revoke(&first, NOW + 9)).unwrap(), None, "revoking twice changes nothing");
     assert_eq!(keyring.list(NOW + 9).unwrap()[0].revoked, Some(NOW + 5));
 }
 
@@ -201,4 +202,18 @@ fn the_master_key_can_be_changed_while_an_edge_runs() {
     // An edge that still has the old key keeps what it has in memory.
     assert!(crate::store::blocking(running.refresh()).is_err());
     assert_eq!(running.ring().signing_kid(), Some(kid.as_str()));
+}
+
+#[test]
+fn a_key_that_another_instance_made_is_looked_for_once_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let (here, there) = (open(&store), open(&store));
+    let learn = |kid: &str, now: u64| here.learn(kid, now).now_or_never().unwrap();
+    let first = there.ensure_signing_key(NOW).unwrap().unwrap();
+    assert_eq!((learn(&first, NOW), here.ring().signing_kid()), (Ok(true), Some(first.as_str())));
+    assert_eq!(learn("made up", NOW + 1), Ok(false));
+    let second = there.announce(NOW).unwrap();
+    assert_eq!(learn(&second, NOW + 1), Ok(false), "somebody made the edge look in this second already");
+    assert_eq!(learn(&second, NOW + 2), Ok(true));
 }

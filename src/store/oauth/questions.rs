@@ -115,7 +115,8 @@ impl Questions {
     }
 
     /// The user's yes to `scopes`: the question is gone and there is a grant with `code`, both or neither. `told` is kept
-    /// as long as the code. `false`: nobody has proven who they are, or it was answered before.
+    /// as long as the code. `false`: nobody has proven who they are, or it was answered before. `now` is in milliseconds
+    /// since the Unix epoch, and `known` the last revocation that was known before.
     ///
     /// # Errors
     /// When the store fails.
@@ -125,10 +126,10 @@ impl Questions {
         held: Held<Consent>,
         (scopes, code): (ScopeSet, &Credential),
         told: Bytes,
-        now: u64,
+        (now, known): (u64, u64),
         code_ttl: Duration,
     ) -> Result<bool, StoreError> {
-        let Some(grant) = held.value.approved(scopes, code.hash(), now) else { return Ok(false) };
+        let Some(grant) = held.value.approved(scopes, code.hash(), now, known) else { return Ok(false) };
         index::add(&*self.store, session.grant(), &grant).await?;
         let batch = Batch::new(partition(session.grant()))?
             .when(NAME, Condition::Is(held.version))

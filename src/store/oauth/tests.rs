@@ -56,7 +56,7 @@ async fn code(store: &Arc<dyn Backend>) -> Credential {
     let held = questions.get(&session).await.unwrap().unwrap();
     let held = questions.identify(&session, held, alice(), MINUTE).await.unwrap().unwrap();
     let code = Credential::another(Kind::Code, session.grant()).unwrap();
-    assert!(questions.approve(&session, held, (scopes(), &code), Bytes::new(), NOW, MINUTE).await.unwrap());
+    assert!(questions.approve(&session, held, (scopes(), &code), Bytes::new(), (NOW, 0), MINUTE).await.unwrap());
     code
 }
 
@@ -70,7 +70,7 @@ async fn a_question_is_answered_once() {
     let held = questions.get(&session).await.unwrap().unwrap();
     let code = Credential::another(Kind::Code, session.grant()).unwrap();
     let told = Bytes::from_static(b"sealed");
-    let approve = |held| questions.approve(&session, held, (scopes(), &code), told.clone(), NOW, MINUTE);
+    let approve = |held| questions.approve(&session, held, (scopes(), &code), told.clone(), (NOW, 0), MINUTE);
     assert!(!approve(held.clone()).await.unwrap());
     let held = questions.identify(&session, held, alice(), MINUTE).await.unwrap().unwrap();
     let mallory = UserId::parse("@mallory:tween.example").unwrap();
@@ -120,7 +120,12 @@ async fn a_grant_is_listed_as_long_as_it_lives_and_remembers_what_is_spent() {
     assert!(grants.was_spent(&first).await.unwrap() && !grants.was_spent(&second).await.unwrap());
     let other = MiniAppId::parse("ma_shop2").unwrap();
     assert!(grants.of_user(&alice(), Some(&other)).await.unwrap().is_empty());
+    // A grant that is marked is found once more by whoever ends it next.
+    for ended in [false, true] {
+        assert_eq!(grants.close(id).await.unwrap().map(|grant| grant.ended), Some(ended));
+    }
     assert_eq!(grants.end(id).await.unwrap().map(|grant| grant.user), Some(alice()));
+    assert_eq!(grants.close(id).await.unwrap(), None);
     assert_eq!(grants.end(id).await.unwrap(), None);
     assert!(grants.of_user(&alice(), None).await.unwrap().is_empty());
 }
@@ -132,7 +137,7 @@ async fn a_device_is_found_by_its_user_code_and_granted_once() {
     let (device_code, user_code) = devices.begin(client(), scopes(), NOW, MINUTE).await.unwrap();
     let (id, held) = devices.by_user_code(&user_code).await.unwrap().unwrap();
     assert_eq!((id, held.value.hash), (device_code.grant(), device_code.hash()));
-    let approved = held.value.clone().approved(alice(), scopes(), NOW).unwrap();
+    let approved = held.value.clone().approved(alice(), scopes(), NOW, 0).unwrap();
     assert!(devices.change(id, &held, &approved, NOW).await.unwrap());
     assert!(!devices.change(id, &held, &held.value.clone().denied().unwrap(), NOW).await.unwrap());
     let held = devices.get(id).await.unwrap().unwrap();
@@ -140,4 +145,59 @@ async fn a_device_is_found_by_its_user_code_and_granted_once() {
     let redeem = (0..50).map(|_| grants.from_device(id, &held, &grant, MINUTE));
     assert_eq!(join_all(redeem).await.into_iter().filter(|done| *done == Ok(true)).count(), 1);
     assert!(devices.by_user_code(&user_code).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn operators_list_the_grants_of_a_user_a_mini_app_or_everybody_page_by_page() {
+    let (_folder, store) = open();
+    grants_are_listed_page_by_page(store).await;
+}
+
+/// To be called with a store that holds nothing yet, of whatever kind.
+pub(crate) async fn grants_are_listed_page_by_page(store: Arc<dyn Backend>) {
+    let grants = Grants::new(store.clone());
+    let [shop, notes] = ["ma_shop", "ma_notes"].map(|app| MiniAppId::parse(app).unwrap());
+    let held = grants.get(code(&store).await.grant()).await.unwrap().unwrap().value;
+    for n in 0..7 {
+        let user = UserId::parse(&format!("@user{n}:tween.example")).unwrap();
+        for app in [&shop, &notes] {
+            let grant =
+                crate::model::oauth::Grant { client: ClientId::of(app.clone()), user: user.clone(), ..held.clone() };
+            let id = Credential::first(Kind::Refresh).unwrap().grant();
+            grants.create(id, &grant, MINUTE).await.unwrap();
+        }
+    }
+    let user = UserId::parse("@user3:tween.example").unwrap();
+    for (user, app, limit, expected) in
+        [(Some(&user), None, 1, 2), (Some(&user), Some(&notes), 10, 1), (None, Some(&notes), 3, 7), (None, None, 4, 15)]
+    {
+        let (mut found, mut cursor) = (std::collections::BTreeSet::new(), None::<String>);
+        loop {
+            let page = grants.page(user, app, cursor.as_deref(), limit).await.unwrap();
+            for (id, held) in page.grants {
+                assert!(user.is_none_or(|user| *user == held.value.user), "{held:?}");
+                assert!(app.is_none_or(|app| *app == held.value.client.app), "{held:?}");
+                found.insert(id);
+            }
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(found.len(), expected, "{user:?} {app:?}");
+    }
+    let theirs = grants.page(Some(&user), None, None, 1).await.unwrap().next.unwrap();
+    for bad in ["", "x", "dQ!", &theirs] {
+        assert!(matches!(grants.page(None, None, Some(bad), 10).await, Err(store::StoreError::NoSuchCursor)), "{bad}");
+    }
+    assert_eq!(
+        grants
+            .end(grants.page(Some(&user), Some(&shop), None, 9).await.unwrap().grants[0].0)
+            .await
+            .unwrap()
+            .unwrap()
+            .user,
+        user
+    );
+    assert!(grants.page(Some(&user), Some(&shop), None, 9).await.unwrap().grants.is_empty());
 }
