@@ -21,6 +21,7 @@ use crate::live::Live;
 use crate::metrics::Reload;
 use crate::server::{ConfigFiles, Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
 use crate::snapshot::{Edge, Snapshot};
+use crate::store;
 use crate::telemetry::export::Exporter;
 use crate::telemetry::{AccessLog, Spans, Telemetry};
 
@@ -88,6 +89,9 @@ pub(super) fn start(
                     let _ = spans.set(exporting);
                 }
                 edge.snapshot().upstreams.start(&started.runtime);
+                // Starting took its time since the store was opened, and who has not looked for a second takes no money.
+                store::blocking(edge.live().revocations.look())
+                    .map_err(|error| format!("the log of revocations: {error}"))?;
                 started.runtime.spawn(look_after(edge.clone()));
                 *admin.lock() = Some(serve_admin(&started, edge.clone(), cache)?);
                 let addresses: Vec<String> = started.addresses.iter().map(ToString::to_string).collect();
