@@ -108,6 +108,17 @@ impl Revocations {
         agreed == NEVER || now.since(Tick(agreed)) <= STALE_AFTER
     }
 
+    /// How long ago this memory last agreed with the log; `None`: no log is followed.
+    pub fn age(&self, now: Tick) -> Option<Duration> {
+        let agreed = self.agreed.load(Ordering::Acquire);
+        (agreed != NEVER).then(|| now.since(Tick(agreed)))
+    }
+
+    /// The number of the last switch of payments, which is when it was thrown in milliseconds since the Unix epoch; 0: never.
+    pub fn payments_switched(&self) -> u64 {
+        self.payments.load(Ordering::Acquire) >> 1
+    }
+
     /// Whether all payments are called off.
     pub fn payments_off(&self) -> bool {
         self.payments.load(Ordering::Acquire) & 1 == 1
@@ -133,7 +144,7 @@ impl Revocations {
 
     /// Whether a permission that `user` gave to `app` when `known` was the last revocation has been taken back since, by
     /// itself or with the user, the mini-app or the pair: its refresh tokens are void too.
-    pub fn end(&self, grant: &str, user: &UserId, app: &MiniAppId, known: u64) -> bool {
+    pub fn ends(&self, grant: &str, user: &UserId, app: &MiniAppId, known: u64) -> bool {
         let tables = self.tables.read();
         let since = |epoch: Option<&Epoch>| epoch.is_some_and(|epoch| known < epoch.number);
         since(tables.grants.get(grant))
@@ -182,7 +193,7 @@ mod tests {
         assert!(revocations.voids(&own(6)) && revocations.voids(&own(0)), "issued before it");
         assert!(!revocations.voids(&own(7)) && !revocations.voids(&own(8)), "issued in the same second, after it");
         assert!(revocations.voids(&c), "a stranger's token of that second");
-        assert!(revocations.end("g1", &c.user, &c.app, 6) && !revocations.end("g1", &c.user, &c.app, 7));
+        assert!(revocations.ends("g1", &c.user, &c.app, 6) && !revocations.ends("g1", &c.user, &c.app, 7));
         revocations.apply(&Revocation { number: 9, at: 100, what });
         assert!(revocations.voids(&own(8)) && !revocations.voids(&own(9)));
     }

@@ -8,6 +8,7 @@ mod flows;
 mod guessing;
 mod hybrid;
 mod introspection;
+mod operators;
 mod withdrawal;
 
 use std::sync::OnceLock;
