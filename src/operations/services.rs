@@ -84,7 +84,7 @@ impl Services {
     /// mini-app or both.
     pub fn is_withdrawn(&self, id: GrantId, grant: &Grant) -> bool {
         let (user, app) = (&grant.user, &grant.client.app);
-        self.verifier.revocations().ends(&id.to_string(), user, app, grant.holds_from)
+        grant.ended || self.verifier.revocations().end(&id.to_string(), user, app, grant.holds_from)
     }
 
     /// How long a grant lives on from `now` (milliseconds since the Unix epoch) if nothing is done with it.

@@ -12,9 +12,9 @@ use crate::model::{MiniAppId, Revoked, ScopeSet, UserId};
 
 /// Takes `scopes` back from `app`, or everything. Says what had been approved and is no longer.
 ///
-/// Approvals go first, so that nothing new comes of them while the rest is ended. A grant that is to stay is void from
-/// the revocation until it has been made smaller, so that a failure in between leaves nothing in force that was taken
-/// back.
+/// All tokens and grants are made void first, so that nothing is in force that was taken back, wherever this breaks off.
+/// Then approvals go, so that nothing new comes of them, and once more everything is made void: what came of them in
+/// between. A grant that is to stay holds again once it has been made smaller.
 ///
 /// # Errors
 /// When the store does not answer. What was not done is done by asking again.
@@ -24,20 +24,26 @@ pub async fn withdraw(
     app: &MiniAppId,
     scopes: Option<ScopeSet>,
 ) -> Result<ScopeSet, Refusal> {
-    let approved = services.approvals().of(user, app).await?;
+    let (approvals, grants) = (services.approvals(), services.grants());
+    let approved = approvals.of(user, app).await?;
     let revoked = scopes.map_or(approved, |scopes| scopes.intersection(approved));
-    services.approvals().remove(user, app, revoked).await?;
     // What others have revoked must not come back to life below.
     services.revocations.look().await?;
-    let (grants, mut staying) = (services.grants(), Vec::new());
-    for (id, held) in grants.of_user(user, Some(app)).await? {
-        if scopes.is_none() || services.is_withdrawn(id, &held.value) {
+    let mut staying = Vec::new();
+    if scopes.is_some() {
+        let known = grants.of_user(user, Some(app)).await?.into_iter();
+        staying.extend(known.filter(|(id, held)| !services.is_withdrawn(*id, &held.value)).map(|(id, _)| id));
+    }
+    let everything = Revoked::Pair(user.clone(), app.clone());
+    services.revocations.revoke(everything.clone()).await?;
+    approvals.remove(user, app, revoked).await?;
+    for (id, _) in grants.of_user(user, Some(app)).await? {
+        if !staying.contains(&id) {
             grants.end(id).await?;
-        } else {
-            staying.push(id);
         }
     }
-    let revocation = services.revocations.revoke(Revoked::Pair(user.clone(), app.clone())).await?;
+    let revocation = services.revocations.revoke(everything).await?;
+    services.revocations.look().await?;
     for id in staying {
         reduce(services, id, scopes.unwrap_or_default(), revocation.number).await?;
     }
@@ -46,14 +52,17 @@ pub async fn withdraw(
 
 /// Takes `scopes` out of a grant that the revocation of that number has made void, and so lets the rest be used again.
 async fn reduce(services: &Services, id: GrantId, scopes: ScopeSet, revocation: u64) -> Result<(), Refusal> {
-    let grants = services.grants();
+    let (grants, revocations) = (services.grants(), services.verifier.revocations());
     while let Some(held) = grants.get(id).await? {
-        let now = u64::try_from(services.clock.unix().as_millis()).unwrap_or(u64::MAX);
-        let Some(rest) = held.value.clone().without(scopes, revocation) else {
+        let (grant, now) = (held.value.clone(), services.clock.unix().as_millis());
+        let gone = revocations.end_besides_pair(&id.to_string(), &grant.user, &grant.client.app, grant.holds_from);
+        let rest = if gone || grant.ended { None } else { grant.without(scopes, revocation) };
+        let Some(rest) = rest else {
             grants.end(id).await?;
             break;
         };
-        if grants.change(id, &held, &rest, services.life(&rest, now)).await? {
+        let ttl = services.life(&rest, u64::try_from(now).unwrap_or(u64::MAX));
+        if grants.change(id, &held, &rest, ttl).await? {
             break;
         }
         // It was used at the same moment; what that fetched is void.

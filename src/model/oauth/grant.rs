@@ -11,6 +11,12 @@ use crate::model::{RoomId, ScopeSet, UserId};
 /// How long a client that lost an answer may ask for it again, milliseconds (protocol section 11).
 pub const REPEAT_WITHIN: u64 = 60_000;
 
+/// How much later than it was redeemed a code may arrive once more and still have been sent at the same moment,
+/// milliseconds: two instances may have answered, and their clocks differ.
+const RACE: u64 = 1_000;
+/// How much earlier, milliseconds: its request may have been slow to come in whole.
+const ARRIVED: u64 = 60_000;
+
 /// Names a grant: 32 hex digits. No secret: tokens carry it as `grant_id`, and revocations name it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId(pub [u8; 16]);
@@ -74,9 +80,14 @@ pub struct Grant {
     pub via: Via,
     /// When, milliseconds since the Unix epoch.
     pub granted_at: u64,
-    /// Revocations of its user, its mini-app or both with a larger number end it: when it was given, or, once a part of it
-    /// was taken back, the number of the revocation that did so.
+    /// Revocations of its user, its mini-app or both with a larger number end it: the last one that was known before the
+    /// user was asked, or, once a part of it was taken back, the one that did so. No time: clocks of two machines could
+    /// not tell what came first.
+    #[serde(default)]
     pub holds_from: u64,
+    /// Whether it has ended, and only its access tokens may still have to be revoked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
     /// `miniapp_context.room_id` of its tokens.
     pub room: Option<RoomId>,
     /// `miniapp_context.launch_source` of its tokens.
@@ -176,7 +187,9 @@ impl Grant {
             return Redeemed::Refused("another code_verifier");
         }
         match code.redeemed_at {
-            Some(at) if by.arrived_at <= at => Redeemed::Raced,
+            Some(at) if (at.saturating_sub(ARRIVED)..=at.saturating_add(RACE)).contains(&by.arrived_at) => {
+                Redeemed::Raced
+            }
             Some(_) => Redeemed::Reused,
             None => {
                 let code = Code { redeemed_at: Some(now), ..code.clone() };
@@ -204,7 +217,8 @@ impl Grant {
     /// has to permit.
     pub fn without(self, scopes: ScopeSet, revocation: u64) -> Option<Grant> {
         let left = self.scopes.difference(scopes);
-        let grant = Grant { scopes: left, holds_from: revocation, ..self };
+        // Of two that take a part each, the later one may be done first.
+        let grant = Grant { scopes: left, holds_from: self.holds_from.max(revocation), ..self };
         (!left.difference(ScopeSet::UNASKED).is_empty()).then_some(grant)
     }
 

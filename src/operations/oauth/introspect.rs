@@ -25,6 +25,12 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
             return Err(Refusal::new(Code::InvalidToken, message).challenge(Challenge::Basic));
         }
     };
+    if !services.verifier.revocations().is_current(services.clock.tick()) {
+        // Whoever asks is about to let the token do something.
+        return Err(Refusal::new(Code::ServiceUnavailable, "What has been revoked is not known at present.")
+            .retry_after(1)
+            .inside("the log of revocations has not been seen for more than a second"));
+    }
     let form = form_of(permit)?;
     let token = required(&form, "token")?;
     let found = match Credential::parse(Kind::Refresh, token) {

@@ -71,6 +71,24 @@ fn now(services: &Services) -> u64 {
     u64::try_from(services.clock.unix().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// As of when a request is answered.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// Milliseconds since the Unix epoch.
+    now: u64,
+    /// The last revocation that was known before anything was read: whatever comes later voids what is issued, however
+    /// soon this instance learns of it.
+    known: u64,
+}
+
+impl Moment {
+    /// Now; to be taken before what the answer depends on is read.
+    fn of(services: &Services) -> Moment {
+        let known = services.verifier.revocations().known();
+        Moment { now: now(services), known }
+    }
+}
+
 /// Ends a grant for good: its code, its refresh tokens and its access tokens.
 async fn end(services: &Services, id: GrantId) -> Result<(), Refusal> {
     services.revocations.revoke(Revoked::Grant(id.to_string())).await?;
