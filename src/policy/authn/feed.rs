@@ -53,8 +53,8 @@ impl RevocationFeed {
         Ok(revocation)
     }
 
-    /// Calls payments off at this edge alone, for when the store does not take it for all of them. The next switch that
-    /// the store takes counts again.
+    /// Calls payments off at this edge alone, at once: the store, which tells the others, may take its time or fail. The next
+    /// switch that the store takes counts again.
     pub fn call_payments_off_here(&self) {
         let now = u64::try_from(self.clock.unix().as_millis()).unwrap_or(u64::MAX);
         let number = now.max(self.revocations.payments_switched() + 1);

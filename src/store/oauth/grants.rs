@@ -15,6 +15,8 @@ use crate::store::{Applied, Backend, Batch, Condition, Read, StoreError};
 pub(super) const NAME: &str = "grant";
 /// The last token answer, sealed by whoever wrote it, for a client that lost it.
 const ANSWER: &str = "answer";
+/// Written so that what stands beside it is known to be safe.
+const CONFIRMED: &str = "confirmed";
 
 /// Everybody's grants.
 #[derive(Clone, Debug)]
@@ -126,6 +128,18 @@ impl Grants {
             .put(NAME, value::write(rotated)?, Some(ttl))
             .put(spent_name(spent), &b"{\"v\":1}"[..], Some(ttl))
             .put(ANSWER, answer, Some(Duration::from_millis(REPEAT_WITHIN)));
+        Ok(self.store.apply(batch).await? == Applied::Done)
+    }
+
+    /// Sees to it that a grant is safe as it was read. Whoever wrote it may have been told that it is not, and then its
+    /// last answer must not be handed out: a fail-over could undo it. `false`: it has changed meanwhile.
+    ///
+    /// # Errors
+    /// When the store fails, or cannot make it safe.
+    pub async fn confirm(&self, id: GrantId, held: &Held<Grant>) -> Result<bool, StoreError> {
+        let life = Some(Duration::from_millis(REPEAT_WITHIN));
+        // Replicas and disks take writes in order: with this one they have all before it.
+        let batch = Batch::new(partition(id))?.when(NAME, Condition::Is(held.version)).put(CONFIRMED, "1", life);
         Ok(self.store.apply(batch).await? == Applied::Done)
     }
 

@@ -140,6 +140,11 @@ async fn a_device_is_found_by_its_user_code_and_granted_once() {
 #[tokio::test]
 async fn operators_list_the_grants_of_a_user_a_mini_app_or_everybody_page_by_page() {
     let (_folder, store) = open();
+    grants_are_listed_page_by_page(store).await;
+}
+
+/// To be called with a store that holds nothing yet, of whatever kind.
+pub(crate) async fn grants_are_listed_page_by_page(store: Arc<dyn Backend>) {
     let grants = Grants::new(store.clone());
     let [shop, notes] = ["ma_shop", "ma_notes"].map(|app| MiniAppId::parse(app).unwrap());
     let held = grants.get(code(&store).await.grant()).await.unwrap().unwrap().value;

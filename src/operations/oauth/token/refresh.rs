@@ -47,6 +47,9 @@ pub async fn rotate(services: &Services, client: &Client, form: &Form) -> Result
                 // Somebody was faster: what was in force is now the one before.
             }
             Presented::Repeated => {
+                if !grants.confirm(id, &held).await? {
+                    continue;
+                }
                 let kept = grants.last_answer(id).await?;
                 let opened = kept.and_then(|kept| open(services, id, shown.hash(), &kept));
                 return opened.ok_or_else(|| invalid_grant(REFUSED, "its answer is no longer kept"));
