@@ -73,7 +73,7 @@ fn begin(setup: &Setup, runtime: &tokio::runtime::Runtime) -> String {
         scopes: scopes(),
         via: Via::Code,
         granted_at: now,
-        holds_from: now,
+        holds_from: 0,
         ended: false,
         room: None,
         launch_source: None,

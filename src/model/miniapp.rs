@@ -126,7 +126,9 @@ impl RedirectUri {
             return Err("a redirect URI has no fragment (RFC 6749 section 3.1.2)");
         }
         let url = Url::parse(text).map_err(|_| "not an absolute URI")?;
-        if !url.username().is_empty() || url.password().is_some() {
+        // Nor an empty one, which `url` drops without a word.
+        let authority = text.split_once("//").and_then(|(_, rest)| rest.split(['/', '?']).next());
+        if !url.username().is_empty() || url.password().is_some() || authority.is_some_and(|name| name.contains('@')) {
             return Err("a redirect URI names no user");
         }
         let kind = match url.scheme() {
@@ -202,6 +204,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::oauth::consent::address;
 
     #[test]
     fn names_read_back() {
@@ -232,6 +235,8 @@ mod tests {
             "https://shop.example/*",
             "https://*.example/cb",
             "https://user@shop.example/cb",
+            "https://@shop.example/cb",
+            "com.example.app://@",
             "https://shop.example\\@evil.example/cb",
             "https://shop.example/a b",
             "https://shop.example/é",
@@ -318,6 +323,8 @@ mod tests {
                 prop_assert!(uri.as_str() == text && uri.matches(&text));
                 let url = Url::parse(&text).unwrap();
                 prop_assert!(url.fragment().is_none() && url.username().is_empty(), "{}", text);
+                let answered = Url::parse(&address(&text, Some("s"), "https://edge.example", &[("code", "c")])).unwrap();
+                prop_assert_eq!((url.scheme(), url.host(), url.port()), (answered.scheme(), answered.host(), answered.port()));
             }
         }
 

@@ -115,7 +115,7 @@ fn the_readme_can_be_pasted_from_top_to_balance() {
         ("\"requested_scopes\"", 1),
         ("\"scope\":\"user:read wallet:balance\"", 2),
         ("\"revoked_scopes\":[\"wallet:balance\"]", 1),
-        ("\"scope\":\"user:read\"", 1),
+        ("\"scope\":\"user:read\",\"user_id\"", 1),
     ] {
         assert_eq!(answers.matches(part).count(), times, "{part}: {answers}");
     }

@@ -74,9 +74,10 @@ impl Inside {
         Inside { live, snapshot, hand, sandbox, runtime, _folder: folder }
     }
 
-    /// Lets that much time pass.
+    /// Lets that much time pass. The log of revocations is looked at, as a running edge does all the time.
     pub fn advance(&self, by: Duration) {
         self.hand.advance(by);
+        self.runtime.block_on(self.live.revocations.look()).unwrap();
     }
 
     pub fn matrix_token(&self, localpart: &str) -> String {
