@@ -97,6 +97,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
     }
     let faults = m.whole().load.faults();
     let miniapps = m.get("miniapps").and_then(|value| miniapps::file(&value));
+    let (miniapps_file, miniapps) = miniapps.unzip();
     // Where that file has faults, whether a mini-app is known cannot be said.
     let sound = m.whole().load.faults() == faults;
     let known_apps = miniapps.as_ref().filter(|_| sound);
@@ -141,6 +142,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
         appservice,
         upstreams: upstreams?.by_name,
         miniapps: miniapps.unwrap_or_default(),
+        miniapps_file,
         cors_origins,
         egress_allow,
         log,

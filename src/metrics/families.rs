@@ -59,6 +59,7 @@ families! {
     TOKENS Counter "tmcp_edge_token_validations_total" ["result"] "TEP tokens looked at, by what came of it.";
     REVOCATIONS Counter "tmcp_edge_revocations_total" ["kind"] "Revocations put in force here, those found at the start included.";
     REVOCATIONS_CURRENT Gauge "tmcp_edge_revocations_current" [] "1 while the log of revocations has been seen within the last second, else 0: wallet calls are then refused.";
+    MINIAPPS Gauge "tmcp_edge_miniapps" ["source"] "Mini-apps registered, suspended ones included, by where: in the config or in the store.";
     CREDENTIALS Counter "tmcp_edge_credentials_total" ["kind", "result"] "Credentials other than TEP tokens looked at, by what came of it.";
     SCOPES Counter "tmcp_edge_scopes_used_total" ["scope"] "Requests admitted by virtue of a scope.";
     LIMITS Counter "tmcp_edge_limit_decisions_total" ["policy", "decision"] "Decisions of limit policies.";

@@ -94,6 +94,14 @@ labels! {
         Payments "payments",
     }
 
+    /// Where a mini-app is registered.
+    AppSource {
+        /// In the config.
+        Config "config",
+        /// In the store.
+        Store "store",
+    }
+
     /// What the store was asked for.
     StoreVerb {
         /// A value.

@@ -45,6 +45,8 @@ pub struct Metrics {
     pub revocations: Counters<RevocationKind>,
     /// 1 while the log of revocations has been seen lately.
     pub revocations_current: IntGauge,
+    /// Mini-apps registered.
+    pub miniapps: Gauges<AppSource>,
     /// Other credentials looked at.
     pub credentials: Counters2<Credential, CredentialResult>,
     /// Requests admitted by virtue of a scope.
@@ -136,6 +138,7 @@ impl Metrics {
             tokens: Counters::new(r, &families::TOKENS)?,
             revocations: Counters::new(r, &families::REVOCATIONS)?,
             revocations_current: tables::gauge(r, &families::REVOCATIONS_CURRENT)?,
+            miniapps: Gauges::new(r, &families::MINIAPPS)?,
             credentials: Counters2::new(r, &families::CREDENTIALS)?,
             scopes: Counters::new(r, &families::SCOPES)?,
             limit_answers: Counters::new(r, &families::LIMIT_ANSWERS)?,

@@ -62,6 +62,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Mini-apps that the config names, by id.
     pub miniapps: BTreeMap<MiniAppId, Arc<MiniApp>>,
+    /// The file that they stand in, to tell people where to look.
+    pub miniapps_file: Option<PathBuf>,
     /// Origins that browsers may call from; empty: CORS is off.
     pub cors_origins: Vec<String>,
     /// Networks that may be called on somebody's word although they are not global; without TLS, too.

@@ -1,0 +1,230 @@
+//! `app`: mini-apps in the store. It writes to the store; running edges follow within a second.
+
+mod view;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+use self::view::views;
+use super::{load, open_store};
+use crate::clock::rfc3339;
+use crate::config::units::{parse_duration, show_duration};
+use crate::config::{Config, Disk, MiniApp, Problems, Registration, registration};
+use crate::live;
+use crate::model::MiniAppId;
+use crate::policy::apps::registrar::{Added, Done, Registrar};
+use crate::policy::authn::Generation;
+use crate::store;
+use crate::store::apps::AppStore;
+use crate::store::revocations::RevocationLog;
+
+/// Longest time that a replaced client secret may stay good.
+const OLD_VALID_FOR_AT_MOST: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Where `app add` takes mini-apps from.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// From arguments.
+    Entry(Registration),
+    /// From a file in the form of `miniapps.yaml`, `-` for standard input.
+    File(PathBuf),
+}
+
+/// `tmcp-edge app add`.
+pub fn add(path: &Path, asked: &Asked, replace: bool, as_json: bool) -> Result<ExitCode, String> {
+    let config = load(path)?;
+    let registrar = open(&config)?;
+    let text = match asked {
+        Asked::Entry(_) => String::new(),
+        Asked::File(file) if is_stdin(file) => {
+            registration::text_of(io::stdin()).map_err(|error| format!("standard input: {error}"))?
+        }
+        Asked::File(file) => {
+            let told = |error: io::Error| format!("{}: {error}", file.display());
+            registration::text_of(File::open(file).map_err(told)?).map_err(told)?
+        }
+    };
+    let env = |name: &str| std::env::var(name).ok();
+    let source = |complete: &mut dyn FnMut(&mut MiniApp)| -> Result<Vec<MiniApp>, Problems> {
+        match asked {
+            Asked::Entry(entry) => entry.read("command line", complete).map(|app| vec![app]),
+            Asked::File(file) => {
+                let name = if is_stdin(file) { Path::new("standard input") } else { file };
+                registration::parse(&text, name, &Disk, &env, complete)
+            }
+        }
+    };
+    let added = store::blocking(registrar.add(&source, replace)).map_err(|error| error.to_string())?;
+    if as_json {
+        let line = |added: &Added| {
+            json!({
+                "id": added.id.as_str(),
+                "result": result(added.done),
+                "client_secret": added.client_secret.as_ref().map(|secret| secret.expose()),
+                "webhook_secret": added.webhook_secret.as_ref().map(|secret| secret.expose()),
+                "scopes_lost": added.lost.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
+            })
+        };
+        println!("{}", pretty(&added.iter().map(line).collect::<Vec<_>>())?);
+    } else {
+        added.iter().for_each(|added| print!("{}", told(added)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+fn result(done: Done) -> &'static str {
+    match done {
+        Done::Registered => "registered",
+        Done::Replaced => "replaced",
+        Done::Unchanged => "unchanged",
+    }
+}
+
+fn told(added: &Added) -> String {
+    let Added { id, done, client_secret, webhook_secret, lost } = added;
+    let mut text = match done {
+        Done::Registered => format!("{id} is registered. Running edges know it within a second.\n"),
+        Done::Replaced => format!("{id} is changed. Running edges know it within a second.\n"),
+        Done::Unchanged => format!("{id} is registered just so already.\n"),
+    };
+    if !lost.is_empty() {
+        text += &format!("Its tokens are good for {lost} no longer.\n");
+    }
+    let secrets = [("client secret ", client_secret), ("webhook secret", webhook_secret)];
+    for (name, secret) in secrets.into_iter().filter_map(|(name, secret)| secret.as_ref().map(|secret| (name, secret))) {
+        text += &format!("{name}  {}\n", secret.expose());
+    }
+    if client_secret.is_some() || webhook_secret.is_some() {
+        text += "No secret is shown a second time.\n";
+    }
+    text
+}
+
+/// `tmcp-edge app list`.
+pub fn list(path: &Path, as_json: bool) -> Result<ExitCode, String> {
+    let config = load(path)?;
+    let views = views(&config)?;
+    if as_json {
+        println!("{}", pretty(&views)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if views.is_empty() {
+        println!("No mini-apps: `app add` registers one.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{:<24}  {:<12}  {:<14}  {:<6}  {:<10}  NAME", "ID", "TYPE", "CLASSIFICATION", "SOURCE", "STATE");
+    for view in &views {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        println!(
+            "{:<24}  {:<12}  {:<14}  {:<6}  {:<10}  {}",
+            view.registration.id,
+            or_dash(&view.registration.client_type),
+            or_dash(&view.registration.classification),
+            view.source,
+            view.state,
+            view.registration.name
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge app show`.
+pub fn show(path: &Path, id: &str, as_json: bool) -> Result<ExitCode, String> {
+    let (config, id) = (load(path)?, parse_id(id)?);
+    // The config's comes first, and is the one in force.
+    let view = views(&config)?.into_iter().find(|view| view.registration.id == id.as_str());
+    let view = view.ok_or_else(|| format!("there is no mini-app {id}; `app list` shows what there is"))?;
+    if as_json {
+        println!("{}", pretty(&view)?);
+    } else {
+        print!("{}", view.described(&config));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge app rotate-secret`.
+pub fn rotate_secret(path: &Path, id: &str, old_valid_for: &str, as_json: bool) -> Result<ExitCode, String> {
+    let old_valid_for = parse_duration(old_valid_for).filter(|long| *long <= OLD_VALID_FOR_AT_MOST).ok_or_else(|| {
+        let most = show_duration(OLD_VALID_FOR_AT_MOST);
+        format!("--old-valid-for {old_valid_for}: expected a duration such as 24h or 30m, 0 to end it at once, at most {most}")
+    })?;
+    let (config, id) = (load(path)?, parse_id(id)?);
+    let rotated = store::blocking(open(&config)?.rotate(&id, old_valid_for)).map_err(|error| error.to_string())?;
+    let until = rotated.old_until.map(rfc3339);
+    if as_json {
+        let line = json!({
+            "id": id.as_str(), "client_secret": rotated.secret.expose(), "old_valid_until": until,
+        });
+        println!("{}", pretty(&line)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("client secret   {}\nIt is good within a second and not shown a second time.", rotated.secret.expose());
+    match until {
+        Some(until) => println!("The one before is good until {until} besides."),
+        None => println!("No other is good any longer."),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge app rotate-secret --webhook`.
+pub fn rotate_webhook_secret(path: &Path, id: &str, as_json: bool) -> Result<ExitCode, String> {
+    let (config, id) = (load(path)?, parse_id(id)?);
+    let secret = store::blocking(open(&config)?.rotate_webhook(&id)).map_err(|error| error.to_string())?;
+    if as_json {
+        println!("{}", pretty(&json!({ "id": id.as_str(), "webhook_secret": secret.expose() }))?);
+    } else {
+        println!("webhook secret  {}\nIt signs within a second and is not shown a second time.", secret.expose());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge app suspend`.
+pub fn suspend(path: &Path, id: &str, reason: Option<String>) -> Result<ExitCode, String> {
+    let (config, id) = (load(path)?, parse_id(id)?);
+    store::blocking(open(&config)?.suspend(&id, reason)).map_err(|error| error.to_string())?;
+    println!("{id} is suspended: running edges refuse its tokens within a second, and it gets no others.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge app resume`.
+pub fn resume(path: &Path, id: &str) -> Result<ExitCode, String> {
+    let (config, id) = (load(path)?, parse_id(id)?);
+    store::blocking(open(&config)?.resume(&id)).map_err(|error| error.to_string())?;
+    println!("{id} is back. Tokens of before stay void: its users sign in once more.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `tmcp-edge app remove`.
+pub fn remove(path: &Path, id: &str) -> Result<ExitCode, String> {
+    let (config, id) = (load(path)?, parse_id(id)?);
+    store::blocking(open(&config)?.remove(&id)).map_err(|error| error.to_string())?;
+    println!("{id} is removed: running edges refuse its tokens within a second. Its id stays taken.");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parse_id(text: &str) -> Result<MiniAppId, String> {
+    MiniAppId::parse(text).map_err(|error| format!("{text}: {error}"))
+}
+
+/// The registrar of the config's store.
+pub(super) fn open(config: &Config) -> Result<Registrar, String> {
+    let (store, clock) = open_store(config)?;
+    let keyring = live::open_keyring(config, &store, Generation::default())?;
+    let (apps, log) = (AppStore::new(store.clone()), RevocationLog::new(store, clock.clone()));
+    let named = (config.miniapps.clone(), config.miniapps_file.clone());
+    Ok(Registrar::new(apps, log, keyring, clock, named))
+}
+
+fn pretty(value: &impl Serialize) -> Result<String, String> {
+    serde_json::to_string_pretty(value).map_err(|error| error.to_string())
+}
