@@ -88,7 +88,7 @@ impl Live {
             metrics.clone(),
         );
         store::blocking(apps.look()).map_err(|error| error.to_string())?;
-        apps.config_names(&config.miniapps);
+        apps.take_note(config);
         Ok(Live {
             metrics: metrics.clone(),
             store,
@@ -122,7 +122,7 @@ impl Live {
         }
         self.bodies.set_limit(config.server.limits.buffered_bodies);
         self.egress.set_policy(egress_policy(config));
-        self.apps.config_names(&config.miniapps);
+        self.apps.take_note(config);
     }
 
     /// Forgets what no longer matters; to be called every few seconds.

@@ -170,7 +170,7 @@ enum AppAction {
         #[command(flatten)]
         entry: Entry,
         /// Take mini-apps from a file in the form of miniapps.yaml instead; `-` is standard input
-        #[arg(long, required_unless_present_all = ["id", "name"])]
+        #[arg(long)]
         file: Option<PathBuf>,
         /// Put it in the place of the one with the same id, whose secrets it keeps
         #[arg(long)]
@@ -351,7 +351,11 @@ fn main() -> ExitCode {
         }
         Command::App { action } => match action {
             AppAction::Add { config, entry, file, replace, json } => {
-                let asked = file.map_or_else(|| app::Asked::Entry(entry.into()), app::Asked::File);
+                let asked = match file {
+                    Some(file) => app::Asked::File(file),
+                    None if entry.id.is_some() => app::Asked::Entry(Box::new(entry.into())),
+                    None => app::Asked::Nothing,
+                };
                 app::add(&config.config, &asked, replace, json)
             }
             AppAction::List { config, json } => app::list(&config.config, json),

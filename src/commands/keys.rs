@@ -64,7 +64,9 @@ pub fn reseal(path: &Path) -> Result<ExitCode, String> {
     let config = load(path)?;
     open(&config)?.reseal(now()).map_err(|error| error.to_string())?;
     store::blocking(app::open(&config)?.reseal()).map_err(|error| error.to_string())?;
-    println!("Every key and webhook secret is sealed under keys.master_key_file; once all edges use it, the previous one can go.");
+    println!(
+        "Every key and webhook secret is sealed under keys.master_key_file; once all edges use it, the previous one can go."
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -93,7 +95,9 @@ pub fn token(path: &Path, user: &str, app: &str, scope: &str, ttl: u64) -> Resul
 /// A token may say more than the registry allows; the edge then takes it for less. Whoever mints one by hand is told.
 fn warn_of_what_the_edge_will_refuse(config: &Config, app: &MiniAppId, scopes: ScopeSet) -> Result<(), String> {
     match registered(config, app)? {
-        None => eprintln!("Note: there is no mini-app {app}, in the config or in the store; the edge will refuse this token."),
+        None => eprintln!(
+            "Note: there is no mini-app {app}, in the config or in the store; the edge will refuse this token."
+        ),
         Some(known) => {
             if known.suspended {
                 eprintln!("Note: {app} is suspended; the edge will refuse this token.");
@@ -116,9 +120,10 @@ fn registered(config: &Config, app: &MiniAppId) -> Result<Option<MiniApp>, Strin
     let keyring = live::open_keyring(config, &store, Generation::default())?;
     let records = store::blocking(AppStore::new(store).all()).map_err(|error| error.to_string())?;
     match records.get(app) {
-        Some(Ok(record)) if record.removed.is_none() => {
-            record.app(keyring.sealer(), clock.unix_secs()).map(Some).map_err(|error| format!("mini-app {app}: {error}"))
-        }
+        Some(Ok(record)) if record.removed.is_none() => record
+            .app(keyring.sealer(), clock.unix_secs())
+            .map(Some)
+            .map_err(|error| format!("mini-app {app}: {error}")),
         Some(Err(error)) => Err(format!("mini-app {app}: {error}")),
         _ => Ok(None),
     }

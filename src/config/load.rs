@@ -49,6 +49,7 @@ fn finish(load: Load<'_>, file: &Path, node: Option<Node>) -> Result<Config, Pro
         (Some(mut config), problems) if problems.is_empty() => {
             config.files = distinct(load.files.into_inner());
             config.unmet = Problems::new(file, load.unmet.into_inner());
+            config.unlisted = load.unlisted.into_inner();
             Ok(config)
         }
         (_, mut problems) => {
@@ -148,6 +149,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
         log,
         otlp,
         files: Vec::new(),
+        unlisted: Vec::new(),
         unmet: Problems::default(),
     })
 }

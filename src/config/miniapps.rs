@@ -30,9 +30,7 @@ pub(super) fn file(value: &Value<'_>) -> Option<(PathBuf, MiniApps)> {
 /// Reads a whole file of mini-apps. `complete` may add to each what its entry leaves out, before it is looked at whether
 /// its parts go together.
 pub(super) fn document(root: &Value<'_>, complete: &mut dyn FnMut(&mut MiniApp)) -> Option<MiniApps> {
-    root.map("a map with the key miniapps", |m| {
-        m.required("miniapps", "a list of mini-apps", |v| list(v, complete))
-    })?
+    root.map("a map with the key miniapps", |m| m.required("miniapps", "a list of mini-apps", |v| list(v, complete)))?
 }
 
 fn list(value: &Value<'_>, complete: &mut dyn FnMut(&mut MiniApp)) -> Option<MiniApps> {
@@ -144,14 +142,13 @@ fn id(value: &Value<'_>) -> Option<MiniAppId> {
     value.parsed("a mini-app id such as ma_shop_001", |text| MiniAppId::parse(text).ok())
 }
 
-/// Reads the id of a mini-app; where the config names mini-apps, it has to be one of them.
+/// Reads the id of a mini-app. Where the config lists mini-apps and this is none of them it has to be one of the store's,
+/// which is noted: it cannot be known here.
 pub(super) fn known_app(value: &Value<'_>, apps: Option<&MiniApps>) -> Option<MiniAppId> {
     let id = id(value)?;
-    match apps {
-        Some(apps) if !apps.contains_key(&id) => {
-            let hint = did_you_mean(id.as_str(), apps.keys().map(MiniAppId::as_str));
-            value.refuse(format!("there is no mini-app {id}{hint}"), "a mini-app of the file under `miniapps`")
-        }
-        _ => Some(id),
+    if let Some(apps) = apps.filter(|apps| !apps.contains_key(&id)) {
+        let hint = did_you_mean(id.as_str(), apps.keys().map(MiniAppId::as_str));
+        value.unlisted(id.clone(), format!("the file under `miniapps` lists no {id}{hint}"));
     }
+    Some(id)
 }

@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn a_file_is_read_as_the_configs_own() {
-        let text = "miniapps:\n  - { id: ma_a, name: '${NAME}', webhook_secret_file: hook }\n  - { id: ma_b, name: B }\n";
+        let text =
+            "miniapps:\n  - { id: ma_a, name: '${NAME}', webhook_secret_file: hook }\n  - { id: ma_b, name: B }\n";
         let secret = format!("whsec_{}", "A".repeat(32));
         let files = InMemory::default().with("c/hook", secret.clone());
         let env = |name: &str| (name == "NAME").then(|| "A".to_owned());

@@ -31,16 +31,20 @@ const OLD_VALID_FOR_AT_MOST: Duration = Duration::from_secs(90 * 24 * 3600);
 #[derive(Clone, Debug)]
 pub enum Asked {
     /// From arguments.
-    Entry(Registration),
+    Entry(Box<Registration>),
     /// From a file in the form of `miniapps.yaml`, `-` for standard input.
     File(PathBuf),
+    /// From nowhere that was said.
+    Nothing,
 }
 
 /// `tmcp-edge app add`.
 pub fn add(path: &Path, asked: &Asked, replace: bool, as_json: bool) -> Result<ExitCode, String> {
     let config = load(path)?;
-    let registrar = open(&config)?;
     let text = match asked {
+        Asked::Nothing => {
+            return Err("say --id and --name, or --file with mini-apps in the form of miniapps.yaml".to_owned());
+        }
         Asked::Entry(_) => String::new(),
         Asked::File(file) if is_stdin(file) => {
             registration::text_of(io::stdin()).map_err(|error| format!("standard input: {error}"))?
@@ -53,6 +57,7 @@ pub fn add(path: &Path, asked: &Asked, replace: bool, as_json: bool) -> Result<E
     let env = |name: &str| std::env::var(name).ok();
     let source = |complete: &mut dyn FnMut(&mut MiniApp)| -> Result<Vec<MiniApp>, Problems> {
         match asked {
+            Asked::Nothing => Ok(Vec::new()),
             Asked::Entry(entry) => entry.read("command line", complete).map(|app| vec![app]),
             Asked::File(file) => {
                 let name = if is_stdin(file) { Path::new("standard input") } else { file };
@@ -60,7 +65,7 @@ pub fn add(path: &Path, asked: &Asked, replace: bool, as_json: bool) -> Result<E
             }
         }
     };
-    let added = store::blocking(registrar.add(&source, replace)).map_err(|error| error.to_string())?;
+    let added = store::blocking(open(&config)?.add(&source, replace)).map_err(|error| error.to_string())?;
     if as_json {
         let line = |added: &Added| {
             json!({
@@ -101,7 +106,8 @@ fn told(added: &Added) -> String {
         text += &format!("Its tokens are good for {lost} no longer.\n");
     }
     let secrets = [("client secret ", client_secret), ("webhook secret", webhook_secret)];
-    for (name, secret) in secrets.into_iter().filter_map(|(name, secret)| secret.as_ref().map(|secret| (name, secret))) {
+    for (name, secret) in secrets.into_iter().filter_map(|(name, secret)| secret.as_ref().map(|secret| (name, secret)))
+    {
         text += &format!("{name}  {}\n", secret.expose());
     }
     if client_secret.is_some() || webhook_secret.is_some() {

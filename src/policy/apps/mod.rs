@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use super::authn::{Generation, MiniApps, StoredApps};
 use super::keyring::Keyring;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::metrics::{AppSource, Metrics};
 use crate::model::MiniAppId;
 use crate::store::apps::{AppRecord, AppStore, RecordError};
@@ -107,11 +108,14 @@ impl AppFeed {
         AppFeed { store, stored, keyring, generation, clock, metrics, seen, named }
     }
 
-    /// Takes note of the mini-apps that the config in force names.
-    pub fn config_names(&self, apps: &MiniApps) {
-        self.named.lock().ids = apps.keys().cloned().collect();
-        self.metrics.miniapps.set(AppSource::Config, apps.len() as u64);
+    /// Takes note of the mini-apps that the config in force lists, and warns of those that nobody knows.
+    pub fn take_note(&self, config: &Config) {
+        self.named.lock().ids = config.miniapps.keys().cloned().collect();
+        self.metrics.miniapps.set(AppSource::Config, config.miniapps.len() as u64);
         self.tell_of_twins();
+        for unlisted in config.unlisted.iter().filter(|unlisted| self.stored.get(&unlisted.id).is_none()) {
+            log::warn!("{}; the store has none either", unlisted.place);
+        }
     }
 
     /// Reads what is new and puts it in force; says whether there was anything.
@@ -206,8 +210,7 @@ impl AppFeed {
     /// The config wins over the store, which somebody who registered the mini-app there has to hear once.
     fn tell_of_twins(&self) {
         let mut named = self.named.lock();
-        let twins: BTreeSet<MiniAppId> =
-            named.ids.iter().filter(|id| self.stored.get(id).is_some()).cloned().collect();
+        let twins: BTreeSet<MiniAppId> = named.ids.iter().filter(|id| self.stored.get(id).is_some()).cloned().collect();
         for id in twins.difference(&named.told) {
             log::warn!("mini-app {id} is in the config and in the store: what the config says counts");
         }

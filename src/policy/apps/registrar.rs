@@ -59,7 +59,9 @@ impl fmt::Display for RegistrarError {
         match self {
             RegistrarError::Store(error) => error.fmt(f),
             RegistrarError::Invalid(problems) => problems.fmt(f),
-            RegistrarError::Exists(id) => write!(f, "there is a mini-app {id} already; --replace puts this one in its place"),
+            RegistrarError::Exists(id) => {
+                write!(f, "there is a mini-app {id} already; --replace puts this one in its place")
+            }
             RegistrarError::Removed(id) => write!(
                 f,
                 "{id} was the id of a mini-app that has been removed, and what users allowed it is remembered by that id; \
@@ -75,7 +77,10 @@ impl fmt::Display for RegistrarError {
             ),
             RegistrarError::Unknown(id) => write!(f, "there is no mini-app {id}; `app list` shows what there is"),
             RegistrarError::KeepsNoSecret(id) => {
-                write!(f, "{id} is public and keeps no secret; register it again with --replace and another --type first")
+                write!(
+                    f,
+                    "{id} is public and keeps no secret; register it again with --replace and another --type first"
+                )
             }
             RegistrarError::NoWebhook(id) => {
                 write!(f, "{id} has no webhook address; register it again with --replace and --webhook-url first")
@@ -252,7 +257,9 @@ impl Registrar {
     fn admit(&self, app: &MiniApp, records: &AppRecords, replace: bool) -> Result<(), RegistrarError> {
         self.is_ours(&app.id)?;
         match records.get(&app.id) {
-            Some(before) if !replace && before.removed.is_some() => return Err(RegistrarError::Removed(app.id.clone())),
+            Some(before) if !replace && before.removed.is_some() => {
+                return Err(RegistrarError::Removed(app.id.clone()));
+            }
             Some(_) if !replace => return Err(RegistrarError::Exists(app.id.clone())),
             _ => {}
         }
