@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::uri::PathAndQuery;
 
 use crate::clock::{Clock, Tick};
 use crate::error::{Code, Refusal};
-use crate::metrics::{Label, UpstreamFailure, UpstreamMetrics};
+use crate::metrics::{Label, RowMetrics, UpstreamFailure, UpstreamMetrics};
 use crate::model::rows::Class;
 use crate::policy::Trail;
 use crate::snapshot::Snapshot;
@@ -38,8 +39,10 @@ pub struct RequestContext {
     pub trail: Trail,
     /// How far it has got.
     pub progress: Progress,
-    /// When the checks before the body were through.
+    /// When it was admitted or refused.
     pub admitted: Option<Tick>,
+    /// How long its body was read for, when it was read whole.
+    pub read: Option<Duration>,
     /// What the response cache said.
     pub cache: Option<CacheStatus>,
     /// The refusal that was written, if one was.
@@ -60,9 +63,16 @@ impl RequestContext {
             trail: Trail::default(),
             progress: Progress::Arrived,
             admitted: None,
+            read: None,
             cache: None,
             refused: None,
         }
+    }
+
+    /// What `X-Protocol-Operation` says (protocol section 10).
+    pub fn operation(&self) -> HeaderValue {
+        let row = self.trail.route.as_ref().and_then(|(_, index)| self.snapshot.row(*index));
+        row.map_or_else(|| HeaderValue::from_static(self.trail.operation().as_str()), RowMetrics::header)
     }
 
     /// The request's ids, in the form that upstreams are told.

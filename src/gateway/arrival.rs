@@ -76,10 +76,13 @@ impl Gateway {
             budget: &self.edge.live().bodies,
             timeout: config.server.limits.body_timeout,
             reserved: None,
+            clock: &self.edge.live().clock,
+            read: None,
         };
         let mut trail = Trail::default();
         let admitted = snapshot.policy.admit(&mut exchange, client.ip, &mut trail).await;
         passage.reserved = exchange.reserved.take();
+        passage.context.read = exchange.read;
         passage.context.trail = trail;
         passage.context.admitted = Some(self.edge.live().clock.tick());
         self.proceed(session, passage, admitted?).await

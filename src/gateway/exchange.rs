@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::proxy::Session;
 
+use crate::clock::Clock;
 use crate::error::{Code, Refusal};
 use crate::live::{ByteBudget, Reserved};
 use crate::policy::Exchange;
@@ -20,6 +21,10 @@ pub struct SessionExchange<'a> {
     pub timeout: Duration,
     /// What has been taken from the budget; to be held as long as the body is.
     pub reserved: Option<Reserved>,
+    /// Tells how long the body took.
+    pub clock: &'a Clock,
+    /// How long the body was read for.
+    pub read: Option<Duration>,
 }
 
 impl Exchange for SessionExchange<'_> {
@@ -35,6 +40,7 @@ impl Exchange for SessionExchange<'_> {
         if self.session.as_mut().is_body_empty() {
             return Ok(Bytes::new());
         }
+        let began = self.clock.tick();
         let mut reserved = self.budget.reserve(declared.unwrap_or(0)).ok_or_else(no_room)?;
         if self.session.req_header().headers.contains_key(EXPECT) {
             // Pingora gives the connection up when it writes anything before the whole body is there. This is the one
@@ -45,9 +51,11 @@ impl Exchange for SessionExchange<'_> {
         }
         let body = tokio::time::timeout(self.timeout, read_all(self.session, cap, declared, &mut reserved))
             .await
-            .map_err(|_| too_slow(self.timeout))??;
+            .map_err(|_| too_slow(self.timeout))
+            .flatten();
+        self.read = Some(self.clock.tick().since(began));
         self.reserved = Some(reserved);
-        Ok(body)
+        body
     }
 }
 

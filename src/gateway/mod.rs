@@ -114,7 +114,7 @@ impl Passage {
     fn facts(&self) -> response::Facts<'_> {
         let context = &self.context;
         response::Facts {
-            operation: context.trail.operation(),
+            operation: context.operation(),
             trace_id: context.trace.id.header(),
             limit: context.trail.limit.as_ref(),
             cache: context.cache.map(|status| status.header()),

@@ -5,7 +5,7 @@ use pingora::proxy::Session;
 
 use super::{Gateway, Passage};
 use crate::clock::Tick;
-use crate::context::{Forwarding, Progress};
+use crate::context::{Forwarding, Progress, RequestContext};
 use crate::policy::authn::Caller;
 use crate::telemetry::outcome::{Outcome, Stages};
 
@@ -61,7 +61,7 @@ impl Gateway {
             client: context.client,
             bytes_in: u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX),
             bytes_out: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
-            stages: stages(context.started, context.admitted, forwarding, now),
+            stages: stages(context, forwarding, now),
             upstream: forwarding.map(|way| way.backend.name()),
             address: address.as_ref(),
             tries: forwarding.map_or(0, |way| way.tries),
@@ -79,11 +79,12 @@ impl Gateway {
     }
 }
 
-fn stages(started: Tick, admitted: Option<Tick>, way: Option<&Forwarding>, now: Tick) -> Stages {
+fn stages(context: &RequestContext, way: Option<&Forwarding>, now: Tick) -> Stages {
+    let read = context.read.unwrap_or_default();
     Stages {
-        total: now.since(started),
-        admit: admitted.map(|tick| tick.since(started)),
-        body: None,
+        total: now.since(context.started),
+        admit: context.admitted.map(|tick| tick.since(context.started).saturating_sub(read)),
+        body: context.read,
         connect: way.and_then(|way| Some(way.connected?.since(way.tried))),
         first_byte: way.and_then(|way| Some(way.answered?.since(way.connected?))),
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use parking_lot::Mutex;
 use prometheus::{Error, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
@@ -51,6 +52,7 @@ pub enum BreakerState {
 #[derive(Debug)]
 pub struct RowMetrics {
     name: String,
+    header: HeaderValue,
     requests: Box<[IntCounter]>,
     seconds: Histogram,
 }
@@ -59,6 +61,11 @@ impl RowMetrics {
     /// What the row is called in metrics, logs and spans.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same as the value of `X-Protocol-Operation`.
+    pub fn header(&self) -> HeaderValue {
+        self.header.clone()
     }
 
     /// The requests that ended with a class of status.
@@ -199,7 +206,9 @@ impl Dynamic {
         }
         let counter = |class: &StatusClass| requests.named(&[&name, class.name()]);
         let counters = StatusClass::ALL.iter().map(counter).collect::<Option<_>>()?;
-        let row = Arc::new(RowMetrics { requests: counters, seconds: seconds.named(&[&name])?, name: name.clone() });
+        let header = HeaderValue::from_str(&name).ok()?;
+        let row =
+            Arc::new(RowMetrics { requests: counters, seconds: seconds.named(&[&name])?, name: name.clone(), header });
         rows.insert(name, row.clone());
         Some(row)
     }

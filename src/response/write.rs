@@ -11,14 +11,13 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::{Answer, SECURITY, TMCP_VERSION, X_PROTOCOL_OPERATION, X_TMCP_VERSION, X_TRACE_ID};
-use crate::model::Operation;
 use crate::policy::rate_limit::Report;
 
 /// What the headers of an answer tell about its request.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
-    /// The operation.
-    pub operation: Operation,
+    /// The operation's name, or that of a row which the config adds.
+    pub operation: HeaderValue,
     /// The trace's id.
     pub trace_id: HeaderValue,
     /// How the caller stands with its limits, when the route has any.
@@ -60,7 +59,7 @@ pub fn decorate(headers: &mut HeaderMap, facts: &Facts<'_>) {
     }
     headers.insert(X_TRACE_ID, facts.trace_id.clone());
     headers.insert(X_TMCP_VERSION, HeaderValue::from_static(TMCP_VERSION));
-    headers.insert(X_PROTOCOL_OPERATION, HeaderValue::from_static(facts.operation.as_str()));
+    headers.insert(X_PROTOCOL_OPERATION, facts.operation.clone());
     if let Some(report) = facts.limit {
         report.write(&mut |name, value| drop(headers.insert(name, value)));
     }

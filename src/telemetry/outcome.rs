@@ -94,9 +94,9 @@ pub struct Attempt {
 pub struct Stages {
     /// From the first byte to the end.
     pub total: Duration,
-    /// Route, authentication, limits: the checks before the body.
+    /// Every check, the body's too, but not waiting for it.
     pub admit: Option<Duration>,
-    /// Reading, checking and sanitising the body.
+    /// Reading the body, when it was read whole before the answer.
     pub body: Option<Duration>,
     /// Connecting to the upstream, or taking a connection from the pool.
     pub connect: Option<Duration>,

@@ -44,6 +44,8 @@ fn each_request_leaves_one_line() {
         assert!(line.contains(&format!("\"{operation}\"")) && line.contains(&status.to_string()), "{line}");
         assert!(error.is_empty() || line.contains(error), "{line}");
         assert!(line.contains(&ip), "{line}");
+        // Only what had a body says how long that took.
+        assert_eq!(of_trace[0]["body_us"].is_u64(), operation == "p2p_initiate", "{line}");
     }
     let text = lines() + &edge.log();
     for secret in [token.as_str(), user.as_str(), "in-the-query", "in-the-path", "in-the-body"] {
@@ -64,8 +66,14 @@ fn a_row_of_the_config_is_counted_and_logged_under_its_own_name() {
         .main(&format!("tmcp_endpoints:\n{rows}"))
         .start();
     let token = edge.full_token();
-    for path in ["/partner/v1/orders", "/partner/v1/orders", "/partner/v1/balance"] {
-        assert_eq!(edge.send(Request::get(path).bearer(&token)).status, 404);
+    for (path, name) in [
+        ("/partner/v1/orders", "partner_orders"),
+        ("/partner/v1/orders", "partner_orders"),
+        ("/partner/v1/balance", "custom_wallet_balance"),
+    ] {
+        let answer = edge.send(Request::get(path).bearer(&token));
+        assert_eq!(answer.status, 404);
+        assert_eq!(answer.header("x-protocol-operation"), Some(name));
     }
     let metrics = || {
         let mut wire = Wire::to(edge.admin);

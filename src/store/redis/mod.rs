@@ -25,6 +25,7 @@ mod push;
 mod script;
 mod settings;
 #[cfg(test)]
+#[path = "../../../tests/servers/mod.rs"]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
