@@ -168,7 +168,7 @@ enum AppAction {
         #[command(flatten)]
         config: ConfigFile,
         #[command(flatten)]
-        entry: Entry,
+        entry: Box<Entry>,
         /// Take mini-apps from a file in the form of miniapps.yaml instead; `-` is standard input
         #[arg(long)]
         file: Option<PathBuf>,
@@ -353,7 +353,7 @@ fn main() -> ExitCode {
             AppAction::Add { config, entry, file, replace, json } => {
                 let asked = match file {
                     Some(file) => app::Asked::File(file),
-                    None if entry.id.is_some() => app::Asked::Entry(Box::new(entry.into())),
+                    None if entry.id.is_some() => app::Asked::Entry(Box::new((*entry).into())),
                     None => app::Asked::Nothing,
                 };
                 app::add(&config.config, &asked, replace, json)

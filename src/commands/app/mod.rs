@@ -65,7 +65,13 @@ pub fn add(path: &Path, asked: &Asked, replace: bool, as_json: bool) -> Result<E
             }
         }
     };
+    let first = config.miniapps.is_empty() && is_first(&config)?;
     let added = store::blocking(open(&config)?.add(&source, replace)).map_err(|error| error.to_string())?;
+    if first {
+        eprintln!(
+            "Note: no mini-app was registered, which let every one through; from now on only registered ones may call."
+        );
+    }
     if as_json {
         let line = |added: &Added| {
             json!({
@@ -81,6 +87,12 @@ pub fn add(path: &Path, asked: &Asked, replace: bool, as_json: bool) -> Result<E
         added.iter().for_each(|added| print!("{}", told(added)));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the store has never held a mini-app.
+fn is_first(config: &Config) -> Result<bool, String> {
+    let (store, _) = open_store(config)?;
+    store::blocking(AppStore::new(store).version()).map(|version| version.is_none()).map_err(|error| error.to_string())
 }
 
 fn is_stdin(file: &Path) -> bool {

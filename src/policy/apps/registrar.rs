@@ -282,6 +282,10 @@ impl Registrar {
             known.unwrap_or(ClientSecret { hash: Digest(*hash), created: now, valid_until: None })
         };
         record.secrets = app.secret_hashes.iter().map(secret).collect();
+        // Whoever names but the old secret means to go back to it: without one that stays there would soon be none.
+        if record.secrets.iter().all(|secret| secret.valid_until.is_some()) {
+            record.secrets.iter_mut().for_each(|secret| secret.valid_until = None);
+        }
         if app.suspended {
             record.suspended = Some(Suspension { since: now, reason: None });
         }

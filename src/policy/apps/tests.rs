@@ -153,6 +153,22 @@ async fn two_secrets_are_good_while_one_is_replaced() {
     let fourth = registrar.rotate(&id("ma_a"), Duration::ZERO).await.unwrap();
     assert_eq!((fourth.old_until, hashes().await), (None, vec![hash(&fourth.secret)]));
 
+    // Back to the old one, by naming it.
+    let fifth = registrar.rotate(&id("ma_a"), day).await.unwrap();
+    let old = hash(&fourth.secret);
+    let source = |complete: &mut dyn FnMut(&mut MiniApp)| -> Result<Vec<MiniApp>, Problems> {
+        let mut named = |app: &mut MiniApp| {
+            app.secret_hashes.push(old);
+            complete(app);
+        };
+        entry("ma_a", "confidential").read("command line", &mut named).map(|app| vec![app])
+    };
+    registrar.add(&source, true).await.unwrap();
+    assert!(hashes().await == [old] && fifth.old_until.is_some());
+    house.time.advance(day * 2);
+    feed.look().await.unwrap();
+    assert_eq!(stored.get(&id("ma_a")).unwrap().secret_hashes, [old], "it does not end any more");
+
     assert!(matches!(registrar.rotate_webhook(&id("ma_a")).await, Err(RegistrarError::NoWebhook(_))));
     let hooked =
         Registration { webhook_url: Some("https://shop.example/h".to_owned()), ..entry("ma_a", "confidential") };
