@@ -7,11 +7,16 @@ use crate::cache::Purge;
 use crate::config::Admin as Access;
 use crate::policy::rate_limit::LimitKey;
 
+use super::Records;
+
 /// The edge as its admin address sees it.
 #[async_trait]
 pub trait Control: Send + Sync + 'static {
     /// Who may ask: the config's `server.admin`, as of the revision in force.
     fn access(&self) -> Access;
+
+    /// What is remembered, as of the revision in force.
+    fn records(&self) -> Records;
 
     /// What the edge waits for before it wants traffic, in words for a person; empty: it is ready. While it drains it
     /// is not ready.

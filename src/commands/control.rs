@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::admin::{
-    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, RouteLine, Status, UpstreamStatus,
+    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, Records, RouteLine, Status,
+    UpstreamStatus,
 };
 use crate::cache::{Purge, ResponseCache};
 use crate::clock::{Tick, rfc3339};
@@ -33,6 +34,18 @@ pub(super) struct EdgeControl {
 impl Control for EdgeControl {
     fn access(&self) -> Access {
         self.edge.snapshot().config.server.admin.clone()
+    }
+
+    fn records(&self) -> Records {
+        let (live, config) = (self.edge.live(), self.edge.snapshot().config.clone());
+        Records {
+            store: live.store.clone(),
+            clock: live.clock.clone(),
+            audit_retention: config.server.admin.audit_retention,
+            revocations: live.revocations.clone(),
+            keyring: live.tokens.keyring.clone(),
+            issuer: config.issuer().to_owned(),
+        }
     }
 
     fn not_ready(&self) -> Vec<String> {
@@ -180,6 +193,7 @@ pub(super) fn refresh(edge: Arc<Edge>, server: Handle, cache: Arc<ArcSwap<Respon
         let now = edge.live().clock.tick();
         let snapshot = edge.snapshot();
         metrics.ready.set(i64::from(server.lifecycle.is_ready()));
+        metrics.payments_off.set(i64::from(edge.live().revocations.revocations().payments_off()));
         metrics.buffered.set(i64::try_from(edge.live().bodies.used()).unwrap_or(i64::MAX));
         for (name, entries, bytes) in usages(&edge, &cache.load()) {
             metrics.cache_entries.set(name, entries);

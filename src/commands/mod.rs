@@ -2,6 +2,7 @@
 //! typed it.
 
 pub mod app;
+mod audit;
 mod control;
 pub mod dev;
 pub mod inspect;
@@ -18,6 +19,7 @@ use log::LevelFilter;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::store::Backend;
+use crate::store::audit::LOG_TARGET;
 
 /// Reads a config, with `${NAME}` taken from the environment.
 pub(crate) fn load(path: &Path) -> Result<Config, String> {
@@ -42,5 +44,7 @@ pub(crate) fn start_logging(level: LevelFilter) {
     for name in TALKATIVE {
         logger.filter_module(name, level.min(LevelFilter::Info));
     }
+    // Who changed what is told whatever the level is.
+    logger.filter_module(LOG_TARGET, LevelFilter::Info);
     logger.init();
 }

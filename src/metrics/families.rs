@@ -60,6 +60,13 @@ families! {
     REVOCATIONS Counter "tmcp_edge_revocations_total" ["kind"] "Revocations put in force here, those found at the start included.";
     REVOCATIONS_CURRENT Gauge "tmcp_edge_revocations_current" [] "1 while the log of revocations has been seen within the last second, else 0: wallet calls are then refused.";
     MINIAPPS Gauge "tmcp_edge_miniapps" ["source"] "Mini-apps registered, suspended ones included, by where: in the config or in the store.";
+    REVOCATION_SECONDS Histogram "tmcp_edge_revocation_lag_seconds" ["kind"] "Time from a revocation to its being in force here, by the clocks of both edges.";
+    PAYMENTS_OFF Gauge "tmcp_edge_payments_off" [] "1 while every payment is called off, else 0.";
+    OAUTH_QUESTIONS Counter "tmcp_edge_oauth_authorizations_total" ["flow", "outcome"] "Requests to ask a user, by authorize or by a device.";
+    OAUTH_ANSWERS Counter "tmcp_edge_oauth_consents_total" ["flow", "outcome"] "Answers of users.";
+    OAUTH_TOKENS Counter "tmcp_edge_oauth_token_requests_total" ["grant_type", "outcome"] "Requests for tokens by clients that may ask, by what came of them; a device's polls are the ones of grant type device_code.";
+    OAUTH_REUSE Counter "tmcp_edge_oauth_reuse_detected_total" ["credential"] "Codes and refresh tokens that were used a second time, which ended their grants.";
+    OAUTH_INTROSPECTIONS Counter "tmcp_edge_oauth_introspections_total" ["result"] "Introspections, by what they said.";
     CREDENTIALS Counter "tmcp_edge_credentials_total" ["kind", "result"] "Credentials other than TEP tokens looked at, by what came of it.";
     SCOPES Counter "tmcp_edge_scopes_used_total" ["scope"] "Requests admitted by virtue of a scope.";
     LIMITS Counter "tmcp_edge_limit_decisions_total" ["policy", "decision"] "Decisions of limit policies.";

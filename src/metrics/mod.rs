@@ -47,6 +47,20 @@ pub struct Metrics {
     pub revocations_current: IntGauge,
     /// Mini-apps registered.
     pub miniapps: Gauges<AppSource>,
+    /// From a revocation to its being in force.
+    pub revocation_lag: Histograms<RevocationKind>,
+    /// 1 while payments are called off.
+    pub payments_off: IntGauge,
+    /// Requests to ask a user.
+    pub oauth_questions: Counters2<OauthFlow, OauthQuestion>,
+    /// Answers of users.
+    pub oauth_answers: Counters2<OauthFlow, OauthAnswer>,
+    /// Requests for tokens.
+    pub oauth_tokens: Counters2<GrantType, Issuance>,
+    /// Codes and refresh tokens used again.
+    pub oauth_reuse: Counters<Reused>,
+    /// Introspections.
+    pub oauth_introspections: Counters<Introspection>,
     /// Other credentials looked at.
     pub credentials: Counters2<Credential, CredentialResult>,
     /// Requests admitted by virtue of a scope.
@@ -139,6 +153,13 @@ impl Metrics {
             revocations: Counters::new(r, &families::REVOCATIONS)?,
             revocations_current: tables::gauge(r, &families::REVOCATIONS_CURRENT)?,
             miniapps: Gauges::new(r, &families::MINIAPPS)?,
+            revocation_lag: Histograms::new(r, &families::REVOCATION_SECONDS)?,
+            payments_off: tables::gauge(r, &families::PAYMENTS_OFF)?,
+            oauth_questions: Counters2::new(r, &families::OAUTH_QUESTIONS)?,
+            oauth_answers: Counters2::new(r, &families::OAUTH_ANSWERS)?,
+            oauth_tokens: Counters2::new(r, &families::OAUTH_TOKENS)?,
+            oauth_reuse: Counters::new(r, &families::OAUTH_REUSE)?,
+            oauth_introspections: Counters::new(r, &families::OAUTH_INTROSPECTIONS)?,
             credentials: Counters2::new(r, &families::CREDENTIALS)?,
             scopes: Counters::new(r, &families::SCOPES)?,
             limit_answers: Counters::new(r, &families::LIMIT_ANSWERS)?,

@@ -12,13 +12,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use self::view::views;
-use super::{load, open_store};
+use super::{audit, load, open_store};
 use crate::clock::rfc3339;
 use crate::config::units::{parse_duration, show_duration};
 use crate::config::{Config, Disk, MiniApp, Problems, Registration, registration};
 use crate::live;
 use crate::model::MiniAppId;
-use crate::policy::apps::registrar::{Added, Done, Registrar};
+use crate::model::audit::{AuditAction, AuditTarget};
+use crate::policy::apps::registrar::{Added, Done, Registrar, RegistrarError};
 use crate::policy::authn::Generation;
 use crate::store;
 use crate::store::apps::AppStore;
@@ -66,7 +67,13 @@ pub fn add(path: &Path, asked: &Asked, replace: bool, as_json: bool) -> Result<E
         }
     };
     let first = config.miniapps.is_empty() && is_first(&config)?;
-    let added = store::blocking(open(&config)?.add(&source, replace)).map_err(|error| error.to_string())?;
+    let target = match asked {
+        Asked::Entry(entry) => AuditTarget::of("app", &entry.id),
+        Asked::File(file) => AuditTarget::of("file", file.display()),
+        Asked::Nothing => AuditTarget::none(),
+    };
+    let added =
+        changed(&config, AuditAction::AppAdd, target, |registrar| store::blocking(registrar.add(&source, replace)))?;
     if first {
         eprintln!(
             "Note: no mini-app was registered, which let every one through; from now on only registered ones may call."
@@ -177,7 +184,10 @@ pub fn rotate_secret(path: &Path, id: &str, old_valid_for: &str, as_json: bool) 
         format!("--old-valid-for {old_valid_for}: expected a duration such as 24h or 30m, 0 to end it at once, at most {most}")
     })?;
     let (config, id) = (load(path)?, parse_id(id)?);
-    let rotated = store::blocking(open(&config)?.rotate(&id, old_valid_for)).map_err(|error| error.to_string())?;
+    let target = AuditTarget::of("app", &id).and("old_valid_for", show_duration(old_valid_for));
+    let rotated = changed(&config, AuditAction::AppRotateSecret, target, |registrar| {
+        store::blocking(registrar.rotate(&id, old_valid_for))
+    })?;
     let until = rotated.old_until.map(rfc3339);
     if as_json {
         let line = json!({
@@ -197,7 +207,9 @@ pub fn rotate_secret(path: &Path, id: &str, old_valid_for: &str, as_json: bool) 
 /// `tmcp-edge app rotate-secret --webhook`.
 pub fn rotate_webhook_secret(path: &Path, id: &str, as_json: bool) -> Result<ExitCode, String> {
     let (config, id) = (load(path)?, parse_id(id)?);
-    let secret = store::blocking(open(&config)?.rotate_webhook(&id)).map_err(|error| error.to_string())?;
+    let secret = changed(&config, AuditAction::AppRotateWebhookSecret, AuditTarget::of("app", &id), |registrar| {
+        store::blocking(registrar.rotate_webhook(&id))
+    })?;
     if as_json {
         println!("{}", pretty(&json!({ "id": id.as_str(), "webhook_secret": secret.expose() }))?);
     } else {
@@ -209,7 +221,8 @@ pub fn rotate_webhook_secret(path: &Path, id: &str, as_json: bool) -> Result<Exi
 /// `tmcp-edge app suspend`.
 pub fn suspend(path: &Path, id: &str, reason: Option<String>) -> Result<ExitCode, String> {
     let (config, id) = (load(path)?, parse_id(id)?);
-    store::blocking(open(&config)?.suspend(&id, reason)).map_err(|error| error.to_string())?;
+    let target = AuditTarget::of("app", &id).and("reason", reason.as_deref().unwrap_or_default());
+    changed(&config, AuditAction::AppSuspend, target, |registrar| store::blocking(registrar.suspend(&id, reason)))?;
     println!("{id} is suspended: running edges refuse its tokens within a second, and it gets no others.");
     Ok(ExitCode::SUCCESS)
 }
@@ -217,7 +230,8 @@ pub fn suspend(path: &Path, id: &str, reason: Option<String>) -> Result<ExitCode
 /// `tmcp-edge app resume`.
 pub fn resume(path: &Path, id: &str) -> Result<ExitCode, String> {
     let (config, id) = (load(path)?, parse_id(id)?);
-    store::blocking(open(&config)?.resume(&id)).map_err(|error| error.to_string())?;
+    let target = AuditTarget::of("app", &id);
+    changed(&config, AuditAction::AppResume, target, |registrar| store::blocking(registrar.resume(&id)))?;
     println!("{id} is back. Tokens of before stay void: its users sign in once more.");
     Ok(ExitCode::SUCCESS)
 }
@@ -225,7 +239,8 @@ pub fn resume(path: &Path, id: &str) -> Result<ExitCode, String> {
 /// `tmcp-edge app remove`.
 pub fn remove(path: &Path, id: &str) -> Result<ExitCode, String> {
     let (config, id) = (load(path)?, parse_id(id)?);
-    store::blocking(open(&config)?.remove(&id)).map_err(|error| error.to_string())?;
+    let target = AuditTarget::of("app", &id);
+    changed(&config, AuditAction::AppRemove, target, |registrar| store::blocking(registrar.remove(&id)))?;
     println!("{id} is removed: running edges refuse its tokens within a second. Its id stays taken.");
     Ok(ExitCode::SUCCESS)
 }
@@ -234,13 +249,26 @@ fn parse_id(text: &str) -> Result<MiniAppId, String> {
     MiniAppId::parse(text).map_err(|error| format!("{text}: {error}"))
 }
 
-/// The registrar of the config's store.
-pub(super) fn open(config: &Config) -> Result<Registrar, String> {
+/// Seals the mini-apps' webhook secrets under the config's master key, for `keys reseal`.
+pub(super) fn reseal(path: &Path) -> Result<(), String> {
+    let reseal = |registrar: &Registrar| store::blocking(registrar.reseal());
+    changed(&load(path)?, AuditAction::AppReseal, AuditTarget::none(), reseal)
+}
+
+/// Changes what is in the config's store, with its audit line around the change.
+fn changed<T>(
+    config: &Config,
+    action: AuditAction,
+    target: AuditTarget,
+    change: impl FnOnce(&Registrar) -> Result<T, RegistrarError>,
+) -> Result<T, String> {
     let (store, clock) = open_store(config)?;
+    let audit = audit::log(config, &store, &clock);
     let keyring = live::open_keyring(config, &store, Generation::default())?;
     let (apps, log) = (AppStore::new(store.clone()), RevocationLog::new(store, clock.clone()));
     let named = (config.miniapps.clone(), config.miniapps_file.clone());
-    Ok(Registrar::new(apps, log, keyring, clock, named))
+    let registrar = Registrar::new(apps, log, keyring, clock, named);
+    audit::audited(&audit, action, target, || change(&registrar).map_err(|error| error.to_string()))
 }
 
 fn pretty(value: &impl Serialize) -> Result<String, String> {

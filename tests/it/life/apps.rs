@@ -315,7 +315,7 @@ async fn what_cannot_be_registered_is_told() {
         (&["app", "add", "--id", APP, "--name", "Again", "--replace"], "miniapps.yaml"),
         (
             &["app", "add", "--file", file.to_str().unwrap()],
-            "app.yaml:1:66: miniapps[0].client_secret_hashes: a public client",
+            "app.yaml:1:73: miniapps[0].client_secret_hashes: a public client",
         ),
         (&["app", "add", "--file", "/nowhere.yaml"], "/nowhere.yaml: "),
         (&["app", "show", "ma_none"], "app list"),

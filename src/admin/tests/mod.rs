@@ -1,3 +1,8 @@
+//! The admin address over its socket: a real store behind it, and an edge that does as the test says.
+
+mod changes;
+mod roles;
+
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
@@ -8,14 +13,23 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::cache::Purge;
-use crate::config::{Admin as Access, AdminToken, Secret};
+use crate::config::{Admin as Configured, AdminToken, Secret};
 use crate::error::Code;
 use crate::metrics::Decision;
+use crate::model::Role;
+use crate::policy::authn::{Generation, RevocationFeed, Revocations};
+use crate::policy::keyring::Keyring;
 use crate::policy::rate_limit::LimitKey;
+use crate::store::embedded::Embedded;
+use crate::store::failing::Failing;
+use crate::store::revocations::RevocationLog;
 
 /// An edge that does as the test says and remembers what was asked of it.
 struct Edge {
-    access: Access,
+    access: Configured,
+    records: Records,
+    failing: Arc<Failing>,
+    _folder: tempfile::TempDir,
     not_ready: Mutex<Vec<String>>,
     purged: Mutex<Vec<Purge>>,
     reload: Result<u64, Vec<String>>,
@@ -23,8 +37,12 @@ struct Edge {
 
 #[async_trait]
 impl Control for Edge {
-    fn access(&self) -> Access {
+    fn access(&self) -> Configured {
         self.access.clone()
+    }
+
+    fn records(&self) -> Records {
+        self.records.clone()
     }
 
     fn not_ready(&self) -> Vec<String> {
@@ -79,6 +97,10 @@ impl Control for Edge {
     }
 }
 
+const ISSUER: &str = "https://tmcp.example.com";
+const OPERATOR: &str = "demo-of-an-operator";
+const VIEWER: &str = "demo-of-a-viewer";
+
 struct Running {
     edge: Arc<Edge>,
     metrics: Arc<Metrics>,
@@ -91,15 +113,47 @@ struct Running {
 /// An admin address. `configured` is the one that the config names: what it is decides, not where the test listens.
 async fn running(configured: &str, reload: Result<u64, Vec<String>>) -> Running {
     let token = format!("demo-{}", crate::telemetry::random::next());
+    let holder = |name: &str, role, token: &str| AdminToken { name: name.to_owned(), role, token: Secret::new(token) };
     let tokens = vec![
-        AdminToken { name: "old".to_owned(), token: Secret::new("demo-rotated") },
-        AdminToken { name: "operator".to_owned(), token: Secret::new(token.clone()) },
+        holder("old", Role::Admin, "demo-rotated"),
+        holder("root", Role::Admin, &token),
+        holder("duty", Role::Operator, OPERATOR),
+        holder("watch", Role::Viewer, VIEWER),
     ];
     let hosts = vec!["edge-admin.internal".to_owned()];
-    let access = Access { address: configured.parse().unwrap(), tokens, hosts };
-    let edge = Arc::new(Edge { access, not_ready: Mutex::default(), purged: Mutex::default(), reload });
+    let audit_retention = Duration::from_secs(86_400);
+    let access = Configured { address: configured.parse().unwrap(), tokens, audit_retention, hosts };
     let metrics = Arc::new(Metrics::new(Code::NAMES).unwrap());
     let clock = Clock::system();
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = Embedded::open(folder.path(), clock.clone(), metrics.clone()).unwrap();
+    let failing = Arc::new(Failing::new(Arc::new(embedded)));
+    let store: Arc<dyn crate::store::Backend> = failing.clone();
+    let generation = Generation::default();
+    let keyring = Keyring::open(store.clone(), &Secret::new("07".repeat(32)), generation.clone()).unwrap();
+    keyring.ensure_signing_key(clock.unix_secs()).unwrap();
+    let log = RevocationLog::new(store.clone(), clock.clone());
+    let revocations = Arc::new(Revocations::new(generation));
+    let feed = RevocationFeed::new(log, revocations, clock.clone(), metrics.clone());
+    feed.look().await.unwrap();
+    let records = Records {
+        store,
+        clock: clock.clone(),
+        audit_retention,
+        revocations: Arc::new(feed),
+        keyring: Arc::new(keyring),
+        issuer: ISSUER.to_owned(),
+    };
+    let edge = Edge {
+        access,
+        records,
+        failing,
+        _folder: folder,
+        not_ready: Mutex::default(),
+        purged: Mutex::default(),
+        reload,
+    };
+    let edge = Arc::new(edge);
     let exporter = Exporter::new(metrics.clone(), clock.clone());
     let admin = Admin::new(edge.clone(), exporter, metrics.clone(), clock);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -291,6 +345,7 @@ async fn the_page_shows_what_is_wrong_and_runs_nothing() {
     }
     let page = response.text().await.unwrap();
     assert!(!page.contains("<script"), "{page}");
+    assert!(page.contains("None is remembered"), "{page}");
     for part in ["&lt;script&gt;", "the &quot;wallet&quot;", "1 h 2 min", "10.0.1.7:443", "unhealthy", "in 9 s", "4096"]
     {
         assert!(page.contains(part), "{part}: {page}");
