@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::cache::Purge;
 use crate::config::Admin as Access;
+use crate::policy::lockout::Subject;
 use crate::policy::rate_limit::LimitKey;
 
 use super::Records;
@@ -45,6 +46,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// Makes everything available to a caller again. The error is for the log.
     async fn reset_limits(&self, whose: LimitKey) -> Result<(), String>;
+
+    /// How somebody stands with every lockout that is turned on. The error is for the log.
+    async fn lockouts(&self, whose: &Subject) -> Result<Vec<LockoutStatus>, String>;
+
+    /// Lets somebody in again. The error is for the log.
+    async fn lift_lockouts(&self, whose: &Subject) -> Result<(), String>;
 
     /// Reloads the config. The result is the revision then in force, or every error of the config that was not taken.
     async fn reload(&self) -> Result<u64, Vec<String>>;
@@ -141,6 +148,20 @@ pub struct CallerLimit {
     pub retry_after_seconds: u64,
     /// Seconds until everything is available again, rounded up.
     pub full_after_seconds: u64,
+}
+
+/// How somebody stands with one lockout.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockoutStatus {
+    /// `account_suspension` or `payment_lock`.
+    pub lockout: &'static str,
+    /// Violations or failures that count now.
+    pub strikes: u32,
+    /// So many of them, and one is kept out.
+    pub of: u32,
+    /// Until when one is kept out, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }
 
 /// One route.

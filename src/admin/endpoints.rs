@@ -4,7 +4,7 @@
 use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::{Admin, api, audit, cache, grants, limits, page, payments, revocations};
+use super::{Admin, api, audit, cache, grants, limits, lockouts, page, payments, revocations};
 use crate::model::Role;
 use crate::model::audit::AuditAction;
 
@@ -68,6 +68,8 @@ pub static ENDPOINTS: &[Endpoint] = &[
     change(Method::POST, "/api/v1/cache/purge", Role::Operator, AuditAction::CachePurge, || post(cache::purge_by_body)),
     look("/api/v1/limits", || get(limits::limits)),
     change(Method::POST, "/api/v1/limits/reset", Role::Operator, AuditAction::LimitsReset, || post(limits::reset)),
+    look("/api/v1/lockouts", || get(lockouts::lockouts)),
+    change(Method::POST, "/api/v1/lockouts/lift", Role::Operator, AuditAction::LockoutsLift, || post(lockouts::lift)),
     view("/api/v1/grants", || get(grants::list)),
     view("/api/v1/grants/{id}", || get(grants::one)),
     change(Method::DELETE, "/api/v1/grants/{id}", Role::Operator, AuditAction::GrantEnd, || delete(grants::end)),

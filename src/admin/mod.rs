@@ -21,6 +21,7 @@ mod grants;
 mod guard;
 mod limits;
 mod listener;
+mod lockouts;
 mod page;
 mod payments;
 mod records;
@@ -47,7 +48,8 @@ pub use endpoints::{Access, ENDPOINTS, Endpoint};
 pub use records::Records;
 
 pub use control::{
-    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, RouteLine, Status, UpstreamStatus,
+    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, LockoutStatus, RouteLine, Status,
+    UpstreamStatus,
 };
 
 /// Largest request body, bytes.

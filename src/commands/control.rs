@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::admin::{
-    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, Records, RouteLine, Status,
-    UpstreamStatus,
+    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, LockoutStatus, Records, RouteLine,
+    Status, UpstreamStatus,
 };
 use crate::cache::{Purge, ResponseCache};
 use crate::clock::{Tick, rfc3339};
 use crate::config::Admin as Access;
 use crate::metrics::{BreakerState, CacheName, ConnectionRefusal, Metrics};
+use crate::policy::lockout::{Standing, Subject};
 use crate::policy::rate_limit::{LimitKey, Policy, Report};
 use crate::policy::route::{Route, RouteAnswer};
 use crate::server::{Counters, Handle};
@@ -167,6 +168,27 @@ impl Control for EdgeControl {
 
     async fn reset_limits(&self, whose: LimitKey) -> Result<(), String> {
         self.edge.snapshot().policy.limiter.reset(whose).await.map_err(|error| error.to_string())
+    }
+
+    async fn lockouts(&self, whose: &Subject) -> Result<Vec<LockoutStatus>, String> {
+        let (snapshot, clock) = (self.edge.snapshot(), &self.edge.live().clock);
+        let Some(lockouts) = &snapshot.policy.lockouts else { return Ok(Vec::new()) };
+        let (now, unix) = (clock.tick(), clock.unix_secs());
+        let standings = lockouts.look_at(whose, now).await.map_err(|error| error.to_string())?;
+        let line = |standing: Standing| LockoutStatus {
+            lockout: crate::metrics::Label::name(standing.kind),
+            strikes: standing.strikes,
+            of: standing.of,
+            until: standing.until(unix),
+        };
+        Ok(standings.into_iter().map(line).collect())
+    }
+
+    async fn lift_lockouts(&self, whose: &Subject) -> Result<(), String> {
+        match &self.edge.snapshot().policy.lockouts {
+            Some(lockouts) => lockouts.lift(whose).await.map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
     }
 
     async fn reload(&self) -> Result<u64, Vec<String>> {

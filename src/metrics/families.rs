@@ -76,6 +76,7 @@ families! {
     LIMIT_STORE_FAILURES Counter "tmcp_edge_limit_store_failures_total" [] "Questions about limits that Redis did not answer in time.";
     LIMIT_STORE_UP Gauge "tmcp_edge_limit_store_up" [] "1 while limits are counted in Redis; 0 while each policy's on_store_failure holds, and where there is no Redis.";
     LIMIT_INSTANCES Gauge "tmcp_edge_limit_instances" [] "Instances that share the limits, as last seen.";
+    LOCKOUTS Counter "tmcp_edge_lockouts_total" ["kind"] "Callers suspended, and users whose payments were locked, on account of what this edge saw.";
     BODIES_REFUSED Counter "tmcp_edge_bodies_refused_total" ["reason"] "Request bodies refused.";
     BODIES_SANITISED Counter "tmcp_edge_bodies_sanitised_total" [] "Request bodies that sanitising changed.";
     BUFFERED Gauge "tmcp_edge_buffered_body_bytes" [] "Bytes of the buffered-body budget in use.";

@@ -76,6 +76,14 @@ labels! {
         ServerError "5xx",
     }
 
+    /// How somebody is kept out.
+    LockoutKind {
+        /// A caller that kept calling over its limits.
+        AccountSuspension "account_suspension",
+        /// A user whose payments kept failing.
+        PaymentLock "payment_lock",
+    }
+
     /// What is revoked.
     RevocationKind {
         /// The tokens of a grant.

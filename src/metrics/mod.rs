@@ -77,6 +77,8 @@ pub struct Metrics {
     pub limit_store_up: IntGauge,
     /// Instances that share the limits.
     pub limit_instances: IntGauge,
+    /// Callers suspended, users' payments locked.
+    pub lockouts: Counters<LockoutKind>,
     /// Request bodies refused.
     pub bodies_refused: Counters<BodyRefusal>,
     /// Request bodies that sanitising changed.
@@ -168,6 +170,7 @@ impl Metrics {
             limit_store_failures: tables::counter(r, &families::LIMIT_STORE_FAILURES)?,
             limit_store_up: tables::gauge(r, &families::LIMIT_STORE_UP)?,
             limit_instances: tables::gauge(r, &families::LIMIT_INSTANCES)?,
+            lockouts: Counters::new(r, &families::LOCKOUTS)?,
             bodies_refused: Counters::new(r, &families::BODIES_REFUSED)?,
             bodies_sanitised: tables::counter(r, &families::BODIES_SANITISED)?,
             buffered: tables::gauge(r, &families::BUFFERED)?,

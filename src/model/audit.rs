@@ -19,6 +19,8 @@ pub enum AuditAction {
     CachePurge,
     /// A caller's limits start afresh.
     LimitsReset,
+    /// Somebody who was kept out is let in again.
+    LockoutsLift,
     /// A grant ends.
     GrantEnd,
     /// Tokens are revoked.
@@ -64,6 +66,7 @@ impl AuditAction {
             AuditAction::Reload => "reload",
             AuditAction::CachePurge => "cache.purge",
             AuditAction::LimitsReset => "limits.reset",
+            AuditAction::LockoutsLift => "lockouts.lift",
             AuditAction::GrantEnd => "grant.end",
             AuditAction::Revoke => "revoke",
             AuditAction::Payments => "payments",

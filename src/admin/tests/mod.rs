@@ -16,9 +16,10 @@ use crate::cache::Purge;
 use crate::config::{Admin as Configured, AdminToken, Secret};
 use crate::error::Code;
 use crate::metrics::Decision;
-use crate::model::Role;
+use crate::model::{MiniAppId, Role};
 use crate::policy::authn::{Generation, RevocationFeed, Revocations};
 use crate::policy::keyring::Keyring;
+use crate::policy::lockout::Subject;
 use crate::policy::rate_limit::LimitKey;
 use crate::store::embedded::Embedded;
 use crate::store::failing::Failing;
@@ -33,6 +34,8 @@ struct Edge {
     not_ready: Mutex<Vec<String>>,
     purged: Mutex<Vec<Purge>>,
     reload: Result<u64, Vec<String>>,
+    /// Whoever holds it keeps reloads waiting.
+    gate: tokio::sync::Mutex<()>,
 }
 
 #[async_trait]
@@ -92,7 +95,23 @@ impl Control for Edge {
         self.limits(whose).await.map(drop)
     }
 
+    async fn lockouts(&self, whose: &Subject) -> Result<Vec<LockoutStatus>, String> {
+        if *whose == Subject::Client(MiniAppId::parse("ma_lost").unwrap()) {
+            return Err("the store does not answer".to_owned());
+        }
+        let until = Some("2025-12-20T01:15:00Z".to_owned());
+        Ok(vec![
+            LockoutStatus { lockout: "account_suspension", strikes: 10, of: 10, until },
+            LockoutStatus { lockout: "payment_lock", strikes: 2, of: 5, until: None },
+        ])
+    }
+
+    async fn lift_lockouts(&self, whose: &Subject) -> Result<(), String> {
+        self.lockouts(whose).await.map(drop)
+    }
+
     async fn reload(&self) -> Result<u64, Vec<String>> {
+        let _open = self.gate.lock().await;
         self.reload.clone()
     }
 }
@@ -152,6 +171,7 @@ async fn running(configured: &str, reload: Result<u64, Vec<String>>) -> Running 
         not_ready: Mutex::default(),
         purged: Mutex::default(),
         reload,
+        gate: tokio::sync::Mutex::default(),
     };
     let edge = Arc::new(edge);
     let exporter = Exporter::new(metrics.clone(), clock.clone());
@@ -370,4 +390,25 @@ async fn limits_of_one_caller_are_shown_and_reset() {
     }
     assert_eq!(shown("?address=192.0.2.1").await.0, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(reset(r#"{"address": "192.0.2.1"}"#).await.0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn who_is_kept_out_is_shown_and_let_in() {
+    let admin = running("127.0.0.1:9090", Ok(7)).await;
+    let shown = |query: &str| answer(admin.get(&format!("/api/v1/lockouts{query}")).bearer_auth(&admin.token));
+    let lift = |body: &'static str| answer(admin.post("/api/v1/lockouts/lift").bearer_auth(&admin.token).body(body));
+    let standing = json!([
+        { "lockout": "account_suspension", "strikes": 10, "of": 10, "until": "2025-12-20T01:15:00Z" },
+        { "lockout": "payment_lock", "strikes": 2, "of": 5 },
+    ]);
+    assert_eq!(shown("?user=@alice:tween.example&app=ma_shop_001").await, (StatusCode::OK, standing));
+    assert_eq!(lift(r#"{"user": "@alice:tween.example"}"#).await, (StatusCode::OK, json!({"lifted": true})));
+    for bad in ["", "?user=alice", "?app=shop", "?address=192.0.2.7", "?who=x"] {
+        assert_eq!(shown(bad).await.0, StatusCode::BAD_REQUEST, "{bad}");
+    }
+    for bad in ["", "{}", r#"{"user": 1}"#, r#"{"address": "192.0.2.7"}"#] {
+        assert_eq!(lift(bad).await.0, StatusCode::BAD_REQUEST, "{bad}");
+    }
+    assert_eq!(shown("?app=ma_lost").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(lift(r#"{"app": "ma_lost"}"#).await.0, StatusCode::SERVICE_UNAVAILABLE);
 }

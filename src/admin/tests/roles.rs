@@ -18,6 +18,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("POST", "/api/v1/cache/purge", "/api/v1/cache/purge", r#"{"all": true}"#),
     ("GET", "/api/v1/limits", "/api/v1/limits?app=ma_shop_001", ""),
     ("POST", "/api/v1/limits/reset", "/api/v1/limits/reset", r#"{"app": "ma_shop_001"}"#),
+    ("GET", "/api/v1/lockouts", "/api/v1/lockouts?app=ma_shop_001", ""),
+    ("POST", "/api/v1/lockouts/lift", "/api/v1/lockouts/lift", r#"{"app": "ma_shop_001"}"#),
     ("GET", "/api/v1/grants", "/api/v1/grants", ""),
     ("GET", "/api/v1/grants/{id}", "/api/v1/grants/GRANT", ""),
     ("DELETE", "/api/v1/grants/{id}", "/api/v1/grants/GRANT", ""),

@@ -409,3 +409,35 @@ fn faults_of_a_redis() {
         assert!(problems.contains(&told), "{text}: {problems}");
     }
 }
+
+#[test]
+fn lockouts_are_off_unless_written_and_then_the_protocols() {
+    assert_eq!(with("").unwrap().lockouts, Lockouts::default());
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let on = with("lockouts: { account_suspension: {}, payment_lock: { failures: 3, within: 30m } }").unwrap().lockouts;
+    let suspension = Lockout { strikes: 10, within: minutes(60), lasts: minutes(60) };
+    let lock = Lockout { strikes: 3, within: minutes(30), lasts: minutes(30) };
+    assert_eq!(on, Lockouts { account_suspension: Some(suspension), payment_lock: Some(lock) });
+    for (text, told) in [
+        (
+            "account_suspension: true",
+            "lockouts.account_suspension: found true, expected a map with violations, within and lasts",
+        ),
+        (
+            "account_suspension: { violations: 0 }",
+            "lockouts.account_suspension.violations: found 0, expected a whole number from 1 to 100",
+        ),
+        (
+            "payment_lock: { lasts: 1m }",
+            "lockouts.payment_lock: ends after 1m, while strikes of the last 5m still count, expected lasts to be at least within",
+        ),
+        (
+            "payment_lock: { violations: 3 }",
+            "lockouts.payment_lock.violations: unknown key, expected one of: failures, within, lasts",
+        ),
+        ("suspension: {}", "lockouts.suspension: unknown key, expected account_suspension or payment_lock"),
+    ] {
+        let text = problems(&format!("lockouts: {{ {text} }}\n"));
+        assert!(text.ends_with(told), "{text}\n is not\n{told}");
+    }
+}
