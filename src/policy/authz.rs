@@ -56,7 +56,71 @@ fn lacking(any_of: ScopeSet, held: ScopeSet) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::authn::Generation;
+    use super::super::route::RouteAnswer;
     use super::*;
+    use crate::clock::Clock;
+    use crate::model::rows::{Auth, Body};
+    use crate::model::{Operation, Revocation, Revoked};
+
+    fn route(class: Class, scopes: &[Scope]) -> Route {
+        Route {
+            operation: Operation::WalletBalance,
+            methods: Vec::new(),
+            paths: Vec::new(),
+            auth: Auth::Tep,
+            scopes: vec![ScopeSet::of(scopes)],
+            limits: Vec::new(),
+            body: Body::None,
+            text_fields: &[],
+            answer: RouteAnswer::Edge,
+            class,
+            cacheable: false,
+            label: None,
+            upgrades: false,
+        }
+    }
+
+    fn says(outcome: Result<(), Refusal>) -> Option<(Code, String)> {
+        outcome.err().map(|refusal| (refusal.code(), refusal.message().to_owned()))
+    }
+
+    #[test]
+    fn who_does_not_know_what_is_revoked_lets_nobody_at_money() {
+        let (clock, time) = Clock::manual(0);
+        let revocations = Revocations::new(Generation::default());
+        revocations.agree(1, clock.tick());
+        let told = |route: &Route, by_token| says(money(route, by_token, &revocations, clock.tick()));
+        let (balance, pay) = (route(Class::Other, &[Scope::WalletBalance]), route(Class::Payment, &[Scope::WalletPay]));
+        let either = route(Class::Other, &[Scope::UserRead, Scope::WalletBalance]);
+        let profile = route(Class::Other, &[Scope::UserRead, Scope::StorageWrite]);
+        time.advance(Duration::from_secs(1));
+        assert!([&balance, &pay, &either, &profile].iter().all(|route| told(route, true).is_none()));
+        time.advance(Duration::from_millis(1));
+        for route in [&balance, &pay, &either] {
+            assert_eq!(told(route, true).unwrap().0, Code::ServiceUnavailable);
+            assert_eq!(told(route, false), None, "who shows no token has none that could be void");
+        }
+        assert_eq!(told(&profile, true), None);
+    }
+
+    #[test]
+    fn payments_that_are_off_are_off_for_everybody() {
+        let (clock, revocations) = (Clock::manual(0).0, Revocations::new(Generation::default()));
+        let switch = |number, off| Revocation { number, at: 0, what: Revoked::Payments { off } };
+        let told =
+            |class, by_token| says(money(&route(class, &[Scope::WalletPay]), by_token, &revocations, clock.tick()));
+        revocations.apply(&switch(1, true));
+        assert!(
+            [true, false].map(|by_token| told(Class::Payment, by_token).unwrap().1.contains("switched off"))
+                == [true; 2]
+        );
+        assert_eq!(told(Class::Other, true), None);
+        revocations.apply(&switch(2, false));
+        assert_eq!(told(Class::Payment, true), None);
+    }
 
     #[test]
     fn every_set_needs_one_scope() {
