@@ -28,8 +28,8 @@ const WALLET: ScopeSet = ScopeSet::of(&[
     Scope::WalletAdmin,
 ]);
 
-/// Refuses payments while an operator has called them off, and whatever takes a wallet scope while this instance cannot
-/// know what has been revoked: a token that is void elsewhere must not move money here.
+/// Refuses payments while an operator has called them off, and, while this instance cannot know what has been revoked or
+/// called off, payments and whatever takes a wallet scope: what is void elsewhere must not move money here.
 ///
 /// # Errors
 /// 503 `SERVICE_UNAVAILABLE` with `Retry-After`.
@@ -38,7 +38,7 @@ pub fn money(route: &Route, by_token: bool, revocations: &Revocations, now: Tick
         return Err(Refusal::new(Code::ServiceUnavailable, "Payments are switched off at present.").retry_after(60));
     }
     let reaches_wallet = by_token && route.scopes.iter().any(|set| set.intersects(WALLET));
-    if reaches_wallet && !revocations.is_current(now) {
+    if (route.class == Class::Payment || reaches_wallet) && !revocations.is_current(now) {
         return Err(Refusal::new(Code::ServiceUnavailable, "Wallet calls are not taken at present.")
             .retry_after(1)
             .inside("the log of revocations has not been seen for more than a second"));
@@ -58,69 +58,13 @@ fn lacking(any_of: ScopeSet, held: ScopeSet) -> Refusal {
 mod tests {
     use std::time::Duration;
 
-    use super::super::authn::Generation;
-    use super::super::route::RouteAnswer;
     use super::*;
     use crate::clock::Clock;
-    use crate::model::rows::{Auth, Body};
-    use crate::model::{Operation, Revocation, Revoked};
-
-    fn route(class: Class, scopes: &[Scope]) -> Route {
-        Route {
-            operation: Operation::WalletBalance,
-            methods: Vec::new(),
-            paths: Vec::new(),
-            auth: Auth::Tep,
-            scopes: vec![ScopeSet::of(scopes)],
-            limits: Vec::new(),
-            body: Body::None,
-            text_fields: &[],
-            answer: RouteAnswer::Edge,
-            class,
-            cacheable: false,
-            label: None,
-            upgrades: false,
-        }
-    }
-
-    fn says(outcome: Result<(), Refusal>) -> Option<(Code, String)> {
-        outcome.err().map(|refusal| (refusal.code(), refusal.message().to_owned()))
-    }
-
-    #[test]
-    fn who_does_not_know_what_is_revoked_lets_nobody_at_money() {
-        let (clock, time) = Clock::manual(0);
-        let revocations = Revocations::new(Generation::default());
-        revocations.agree(1, clock.tick());
-        let told = |route: &Route, by_token| says(money(route, by_token, &revocations, clock.tick()));
-        let (balance, pay) = (route(Class::Other, &[Scope::WalletBalance]), route(Class::Payment, &[Scope::WalletPay]));
-        let either = route(Class::Other, &[Scope::UserRead, Scope::WalletBalance]);
-        let profile = route(Class::Other, &[Scope::UserRead, Scope::StorageWrite]);
-        time.advance(Duration::from_secs(1));
-        assert!([&balance, &pay, &either, &profile].iter().all(|route| told(route, true).is_none()));
-        time.advance(Duration::from_millis(1));
-        for route in [&balance, &pay, &either] {
-            assert_eq!(told(route, true).unwrap().0, Code::ServiceUnavailable);
-            assert_eq!(told(route, false), None, "who shows no token has none that could be void");
-        }
-        assert_eq!(told(&profile, true), None);
-    }
-
-    #[test]
-    fn payments_that_are_off_are_off_for_everybody() {
-        let (clock, revocations) = (Clock::manual(0).0, Revocations::new(Generation::default()));
-        let switch = |number, off| Revocation { number, at: 0, what: Revoked::Payments { off } };
-        let told =
-            |class, by_token| says(money(&route(class, &[Scope::WalletPay]), by_token, &revocations, clock.tick()));
-        revocations.apply(&switch(1, true));
-        assert!(
-            [true, false].map(|by_token| told(Class::Payment, by_token).unwrap().1.contains("switched off"))
-                == [true; 2]
-        );
-        assert_eq!(told(Class::Other, true), None);
-        revocations.apply(&switch(2, false));
-        assert_eq!(told(Class::Payment, true), None);
-    }
+    use crate::model::rows::ROWS;
+    use crate::model::{Revocation, Revoked};
+    use crate::policy::authn::Generation;
+    use crate::policy::authn::revocations::STALE_AFTER;
+    use crate::policy::route::built_in;
 
     #[test]
     fn every_set_needs_one_scope() {
@@ -133,5 +77,30 @@ mod tests {
         let refusal = check(&[balance, either], pay).unwrap_err();
         assert_eq!(refusal.code(), Code::InvalidScope);
         assert!(refusal.message().contains("wallet:balance"), "{refusal}");
+    }
+
+    #[test]
+    fn money_waits_for_what_may_have_been_revoked() {
+        let (clock, time) = Clock::manual(1_800_000_000);
+        let generation = Generation::default();
+        let revocations = Revocations::new(generation);
+        revocations.agree(1, clock.tick());
+        let judge = |class: Class, by_token: bool| {
+            let row = ROWS.iter().find(|row| row.class == class).unwrap();
+            money(&built_in(row), by_token, &revocations, clock.tick()).map_err(|refusal| refusal.code())
+        };
+        let unavailable = Err(Code::ServiceUnavailable);
+        assert_eq!(judge(Class::Payment, false), Ok(()));
+        time.advance(STALE_AFTER + Duration::from_millis(1));
+        // Without a token, too: whether payments are called off is not known either.
+        assert_eq!(judge(Class::Payment, false), unavailable);
+        assert_eq!(judge(Class::Payment, true), unavailable);
+        assert_eq!(judge(Class::Read, true), unavailable);
+        assert_eq!(judge(Class::Other, true), Ok(()), "what reaches no wallet goes on");
+        revocations.agree(1, clock.tick());
+        assert_eq!(judge(Class::Payment, true), Ok(()));
+        revocations.apply(&Revocation { number: 2, at: 1_800_000_001, what: Revoked::Payments { off: true } });
+        assert_eq!(judge(Class::Payment, false), unavailable);
+        assert_eq!(judge(Class::Read, true), Ok(()));
     }
 }

@@ -129,6 +129,15 @@ impl Verifier {
         self.counted(outcome, TokenResult::Valid)
     }
 
+    /// Looks again at a token that was found good not long ago, for what has been revoked since.
+    ///
+    /// # Errors
+    /// 401 `INVALID_TOKEN`.
+    pub fn confirm(&self, verified: &Verified) -> Result<(), Refusal> {
+        let revoked = verified.confirmed() != self.stamp() && self.state.revocations.voids(&verified.claims);
+        if revoked { Err(Fault::Revoked.into()) } else { Ok(()) }
+    }
+
     fn counted(&self, outcome: Result<Arc<Verified>, Fault>, valid: TokenResult) -> Result<Arc<Verified>, Fault> {
         self.state.metrics.tokens.inc(match &outcome {
             Ok(_) => valid,

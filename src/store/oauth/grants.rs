@@ -10,6 +10,7 @@ use super::{Credential, devices, index, partition};
 use crate::model::oauth::grant::REPEAT_WITHIN;
 use crate::model::oauth::{Device, Digest, Grant, GrantId};
 use crate::model::{MiniAppId, UserId};
+use crate::store::revocations::GRANTS_FOR;
 use crate::store::{Applied, Backend, Batch, Condition, Read, StoreError};
 
 pub(super) const NAME: &str = "grant";
@@ -160,8 +161,23 @@ impl Grants {
         Ok(self.store.get(&partition(token.grant()), &name, Read::Latest).await?.is_some())
     }
 
-    /// Ends a grant: its code and its refresh tokens are worth nothing from now on. Its access tokens are for the
-    /// revocations to void. `None`: it had ended before.
+    /// Marks a grant as ended: its code and its refresh tokens are worth nothing from now on, and whoever ends it next finds
+    /// that its access tokens may still be about. `None`: there is no such grant.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn close(&self, id: GrantId) -> Result<Option<Grant>, StoreError> {
+        while let Some(held) = self.get(id).await? {
+            let ended = Grant { ended: true, ..held.value.clone() };
+            if held.value.ended || self.change(id, &held, &ended, GRANTS_FOR).await? {
+                return Ok(Some(held.value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Forgets a grant with its code and its refresh tokens. Its access tokens are for the revocations to void. `None`: it
+    /// was gone before.
     ///
     /// # Errors
     /// When the store fails.

@@ -3,8 +3,13 @@
 //! The user's answer is put into the edge's store, beside the edge, as the consent page does; the page has tests of its own.
 
 mod attacks;
+mod delegation;
 mod flows;
+mod guessing;
+mod hybrid;
+mod introspection;
 mod operators;
+mod withdrawal;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -16,10 +21,11 @@ use tmcp_edge::clock::Clock;
 use tmcp_edge::model::oauth::UserCode;
 use tmcp_edge::model::{ScopeSet, UserId};
 use tmcp_edge::store::oauth::{Credential, Devices, Kind, Questions};
+use tmcp_edge::store::revocations::RevocationLog;
 use tmcp_edge::store::seal::sha256;
 use url::form_urlencoded::Serializer;
 
-use crate::edge::{APP, REDIRECT, Setup, TestEdge};
+use crate::edge::{APP, REDIRECT, Setup, TestEdge, hex};
 use crate::wire::{Answer, Request};
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -30,7 +36,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn edge() -> &'static TestEdge {
     static SHARED: OnceLock<TestEdge> = OnceLock::new();
     let limits = "rate_limits: { oauth_endpoints: { requests_per_minute: 60000, burst: 1000 } }";
-    SHARED.get_or_init(|| Setup::default().main(limits).start())
+    let hash = hex(&sha256(introspection::SECRET.as_bytes()));
+    let servers = format!("oauth: {{ resource_servers: [{{ id: wallet, secret_hashes: [{hash}] }}] }}");
+    SHARED.get_or_init(|| Setup::default().main(limits).main(&servers).start())
 }
 
 fn form(pairs: &[(&str, &str)]) -> String {
@@ -46,6 +54,19 @@ fn post(path: &str, pairs: &[(&str, &str)]) -> Request {
 fn shop(edge: &TestEdge, path: &str, pairs: &[(&str, &str)]) -> Answer {
     edge.send(post(path, pairs).header("authorization", edge.basic()))
 }
+
+/// A request of a client's that keeps no secret.
+fn named(edge: &TestEdge, client: &str, path: &str, pairs: &[(&str, &str)]) -> Answer {
+    edge.send(post(path, &[pairs, &[("client_id", client)]].concat()))
+}
+
+/// Starts a device; the answer is its device code and its user code.
+fn device(edge: &TestEdge, client: &str) -> (String, String) {
+    let begun = named(edge, client, "/oauth2/device/authorization", &[("scope", "wallet:balance")]).json();
+    (text(&begun, "device_code").to_owned(), text(&begun, "user_code").to_owned())
+}
+
+const DEVICE_GRANT: (&str, &str) = ("grant_type", "urn:ietf:params:oauth:grant-type:device_code");
 
 fn authorize(edge: &TestEdge, changes: &[(&str, &str)]) -> Answer {
     let challenge = URL_SAFE_NO_PAD.encode(sha256(VERIFIER.as_bytes()));
@@ -79,9 +100,14 @@ fn code(edge: &TestEdge, user: &UserId, changes: &[(&str, &str)]) -> String {
     edge.block_on(async {
         let held = questions.get(&session).await.unwrap().unwrap();
         let held = questions.identify(&session, held, user.clone(), MINUTE).await.unwrap().unwrap();
-        let (scopes, now) = (held.value.scopes, now());
-        questions.approve(&session, held, scopes, now, MINUTE).await.unwrap().unwrap().expose().to_owned()
+        let (scopes, moment) = (held.value.scopes, (now(), known(edge).await));
+        questions.approve(&session, held, scopes, moment, MINUTE).await.unwrap().unwrap().expose().to_owned()
     })
+}
+
+/// The last revocation, as the edge would know of it when it asks a user.
+async fn known(edge: &TestEdge) -> u64 {
+    RevocationLog::new(edge.store(), Clock::system()).number().await.unwrap()
 }
 
 fn now() -> u64 {
@@ -118,7 +144,7 @@ fn approve_device(edge: &TestEdge, user: &UserId, user_code: &str, scopes: Scope
     let devices = Devices::new(edge.store());
     edge.block_on(async {
         let (id, held) = devices.by_user_code(&UserCode::parse(user_code).unwrap()).await.unwrap().unwrap();
-        let approved = held.value.clone().approved(user.clone(), scopes).unwrap();
+        let approved = held.value.clone().approved(user.clone(), scopes, now(), known(edge).await).unwrap();
         assert!(devices.change(id, &held, &approved, now()).await.unwrap());
     });
 }
