@@ -71,6 +71,8 @@ impl Question {
         let Some(session) = Credential::parse(Kind::Consent, session) else { return Ok(None) };
         let Some(held) = services.questions().get(&session).await? else { return Ok(None) };
         let app = services.active_app(&held.value.client.app);
+        // A code must not go where the mini-app has stopped listening since it asked.
+        let app = app.filter(|app| app.redirect_uri(&held.value.redirect).is_some());
         Ok(app.map(|app| Question { app, what: What::Consent { session, held } }))
     }
 
