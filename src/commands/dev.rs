@@ -240,9 +240,12 @@ fn greeting(told: &serde_json::Value, state: &Path) -> String {
          -d '{{\"recipient\":\"@bob:tween.example\",\"amount\":5.00,\"currency\":\"USD\",\"note\":\"lunch\",\"idempotency_key\":\"try-1\"}}' \\\n  \
          {edge}/api/v1/wallet/p2p/initiate\n\
          curl -s {wallet}/_sandbox/requests\n\n\
+         To register another mini-app while it runs:\n\n\
+         tmcp-edge app add --config {}/edge.yaml --id ma_mine --name Mine --redirect-uri http://127.0.0.1/callback --scope wallet:balance\n\n\
          The config is {}/edge.yaml; the same for scripts is {}/dev.json. Ctrl-C stops it all.",
         text("/homeserver"),
         text("/miniapp"),
+        state.display(),
         state.display(),
         state.display(),
     )
