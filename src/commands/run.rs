@@ -88,6 +88,10 @@ pub(super) fn start(
                     let _ = spans.set(exporting);
                 }
                 edge.snapshot().upstreams.start(&started.runtime);
+                // A start takes a while, and waiting for a predecessor longer: what was revoked meanwhile has to be known
+                // before the first call, or calls that move money would be turned away.
+                let looked = started.runtime.block_on(edge.live().revocations.look());
+                looked.map_err(|error| format!("the log of revocations: {error}"))?;
                 if let (Some(shared), Store::Redis(store)) = (&edge.live().shared, &edge.snapshot().config.store) {
                     started.runtime.block_on(shared.meet(store.timeouts.connect));
                 }

@@ -23,6 +23,8 @@ async fn grant_of(admin: &Running, user: &str, app: &str) -> String {
         scopes: ScopeSet::from_list("user:read wallet:balance"),
         via: Via::Device,
         granted_at: now,
+        holds_from: 0,
+        ended: false,
         room: None,
         launch_source: None,
         code: None,

@@ -13,6 +13,7 @@ use super::registry::Registry;
 use super::{Caller, Client};
 use crate::config::{MiniApp, ResourceServer};
 use crate::error::{Challenge, Code, OauthError, Refusal};
+use crate::model::miniapp::ClientType;
 use crate::model::oauth::ClientId;
 use crate::policy::validate::Form;
 use crate::store::seal::sha256;
@@ -90,7 +91,13 @@ fn proven(registry: &Registry, id: &str, secret: &str) -> Result<Client, Refusal
     let app = registry.resolve(id).and_then(|id| registry.get(&id));
     // Compared with something in any case, so that the time does not tell which clients exist.
     let matched = holds(app.as_ref().map_or(&[[0u8; 32]], |app| app.secret_hashes.as_slice()), secret);
-    client(id, app.filter(|_| matched).ok_or_else(|| unknown("unknown client or wrong secret"))?)
+    let app = app.filter(|_| matched).ok_or_else(|| unknown("unknown client or wrong secret"))?;
+    let id = match app.client_type {
+        // Whichever of the two names it goes by: what its front is given without a secret is not the same.
+        ClientType::Hybrid => ClientId { app: app.id.clone(), backend: true },
+        ClientType::Public | ClientType::Confidential => ClientId::of(app.id.clone()),
+    };
+    client(id, app)
 }
 
 /// A client that shows no secret, and need not.
@@ -98,13 +105,13 @@ fn public(registry: &Registry, id: &str) -> Result<Client, Refusal> {
     let app = registry.resolve(id).and_then(|id| registry.get(&id));
     // The back end of a hybrid mini-app keeps a secret, its front does not.
     let keeps_none = |app: &MiniApp| app.client_type.has_public_part() && app.id.as_str() == id;
-    client(id, app.filter(|app| keeps_none(app)).ok_or_else(|| unknown("unknown client, or one that has a secret"))?)
+    let app = app.filter(|app| keeps_none(app)).ok_or_else(|| unknown("unknown client, or one that has a secret"))?;
+    client(ClientId::of(app.id.clone()), app)
 }
 
-fn client(id: &str, app: Arc<MiniApp>) -> Result<Client, Refusal> {
+fn client(id: ClientId, app: Arc<MiniApp>) -> Result<Client, Refusal> {
     let app_id = HeaderValue::from_str(app.id.as_str()).map_err(|error| Refusal::internal(error.to_string()))?;
     let identity = Identity { app_id: Some(app_id), ..Identity::default() };
-    let id = ClientId { backend: app.id.as_str() != id, app: app.id.clone() };
     Ok(Client { id, app, identity })
 }
 
@@ -161,7 +168,6 @@ mod tests {
 
     use super::*;
     use crate::model::MiniAppId;
-    use crate::model::miniapp::ClientType;
 
     fn app(id: &str, secrets: &[&str], suspended: bool) -> (MiniAppId, Arc<MiniApp>) {
         let id = MiniAppId::parse(id).unwrap();

@@ -154,7 +154,7 @@ proptest! {
     }
 
     #[test]
-    fn another_format_is_named_whatever_else_stands_there(v in 2u32.., more in "[a-z]{1,8}") {
+    fn another_format_is_named_whatever_else_stands_there(v in 2u32.., more in "[a-z]{2,8}") {
         let text = serde_json::json!({ "v": v, more: [1, 2] }).to_string();
         let error = AppRecord::parse(text.as_bytes()).unwrap_err().to_string();
         prop_assert!(error.contains(&format!("format {v}")) && error.contains("later release"), "{}", error);

@@ -4,6 +4,7 @@
 //! every number moves, since what was told in between is lost.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,20 +56,18 @@ impl Topics {
 pub(super) async fn listen(parts: Arc<LinkParts>, topology: Arc<Topology>, topics: Arc<Topics>) {
     let mut failures = 0;
     loop {
-        match connected(&parts, &topology).await {
-            Ok((sink, stream)) => {
-                failures = 0;
-                if let Err(fault) = follow(&parts, &topics, sink, stream).await {
-                    log::warn!("Redis: pushes are interrupted: {fault}");
-                }
-            }
-            Err(fault) => {
-                log::debug!("Redis: no connection to listen on: {fault}");
-                failures += 1;
-            }
-        }
+        let fault = match connected(&parts, &topology).await {
+            Ok((sink, stream)) => match follow(&parts, &topics, sink, stream, &mut failures).await {
+                Err(fault) => fault,
+            },
+            Err(fault) => fault,
+        };
+        // Said once: a server that lets nobody listen would fill the log.
+        let level = if failures == 0 { log::Level::Warn } else { log::Level::Debug };
+        log::log!(level, "Redis: pushes are interrupted, so changes are found by looking: {fault}");
         topology.look_soon();
         sleep(pause(failures)).await;
+        failures = failures.saturating_add(1);
     }
 }
 
@@ -87,12 +86,14 @@ async fn connected(parts: &LinkParts, topology: &Topology) -> Result<(PubSubSink
     Err(last)
 }
 
+/// Listens until that fails. `failures` begins anew when listening has begun.
 async fn follow(
     parts: &LinkParts,
     topics: &Topics,
     mut sink: PubSubSink,
     mut stream: PubSubStream,
-) -> Result<(), Fault> {
+    failures: &mut u32,
+) -> Result<Infallible, Fault> {
     let mut listening: Vec<&'static str> = Vec::new();
     let mut ping = interval(PING_EVERY);
     let limit = parts.connector.store.timeouts.command;
@@ -102,6 +103,7 @@ async fn follow(
                 continue;
             }
             within(limit, sink.subscribe(channel(topic))).await?;
+            *failures = 0;
             listening.push(topic);
             // What was told before we listened is lost: whoever cares has to look.
             topics.tell(topic);

@@ -17,6 +17,7 @@ use tmcp_edge::model::{MiniAppId, UserId};
 use tmcp_edge::store::Backend;
 use tmcp_edge::store::apps::AppStore;
 use tmcp_edge::store::oauth::{Credential, Kind, Questions};
+use tmcp_edge::store::revocations::RevocationLog;
 use tmcp_edge::store::seal::sha256;
 
 use super::client::{Connection, get};
@@ -115,7 +116,8 @@ async fn code(setup: &Setup, edge: &Edge) -> String {
     let alice = UserId::parse(ALICE).unwrap();
     let held = questions.identify(&session, held, alice, MINUTE).await.unwrap().unwrap();
     let (scopes, now) = (held.value.scopes, u64::try_from(Clock::system().unix().as_millis()).unwrap());
-    questions.approve(&session, held, scopes, now, MINUTE).await.unwrap().unwrap().expose().to_owned()
+    let known = RevocationLog::new(open(setup), Clock::system()).number().await.unwrap();
+    questions.approve(&session, held, scopes, (now, known), MINUTE).await.unwrap().unwrap().expose().to_owned()
 }
 
 async fn post(edge: &Edge, path: &str, secret: &str, form: &[(&str, &str)]) -> (u16, Value) {
