@@ -5,6 +5,7 @@ pub mod app;
 mod audit;
 mod control;
 pub mod dev;
+mod greeting;
 pub mod inspect;
 pub mod keys;
 pub mod revoke;

@@ -15,6 +15,7 @@ mod servers;
 mod failover;
 mod keys;
 mod limits;
+mod lockouts;
 mod moves;
 mod revocation;
 mod start;

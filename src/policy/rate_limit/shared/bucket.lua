@@ -35,15 +35,17 @@ local function over(w, p, w2, p2)
 end
 
 local most, most_part = time_of(capacity)
-local missing, missing_part = 0, 0
+local missing, missing_part, changed = 0, 0, false
 local state = redis.call('GET', KEYS[1])
 if state then
   local at, at_part = string.match(state, '^(%d+) (%d+)$')
   missing, missing_part = tonumber(at) - now, tonumber(at_part)
   if missing < 0 then missing, missing_part = 0, 0 end
-  if over(missing, missing_part, most, most_part) then missing, missing_part = most, most_part end
+  if over(missing, missing_part, most, most_part) then
+    -- Kept, or it would stay empty until the clock is where it was.
+    missing, missing_part, changed = most, most_part, true
+  end
 end
-local changed = false
 local function take(tokens)
   missing, missing_part = add(missing, missing_part, time_of(tokens))
   changed = true

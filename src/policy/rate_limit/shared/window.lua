@@ -16,20 +16,20 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local window = math.floor(now / length)
 local elapsed = now - window * length
 
-local previous, current = 0, 0
+local previous, current, changed = 0, 0, false
 local state = redis.call('GET', KEYS[1])
 if state then
   local at, before, since = string.match(state, '^(%d+) (%d+) (%d+)$')
   at, before, since = tonumber(at), tonumber(before), tonumber(since)
   if at > window then
-    current = math.min(capacity, before + since)
+    -- Kept, or it would stay so until the clock is where it was.
+    current, changed = math.min(capacity, before + since), true
   elseif at == window then
     previous, current = before, since
   elseif at == window - 1 then
     previous = since
   end
 end
-local changed = false
 if back > 0 then
   if back_window == window then
     current = math.max(0, current - back)

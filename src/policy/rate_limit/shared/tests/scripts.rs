@@ -116,6 +116,41 @@ fn a_clock_that_jumps_back_grants_nothing() {
     }
 }
 
+/// What was written by a clock that was ahead is used up at most; from then on it refills as ever.
+#[test]
+fn a_clock_that_jumps_back_shuts_nobody_out() {
+    let server = Server::start(&[]);
+    for (algorithm, source) in [(LimitAlgorithm::TokenBucket, BUCKET), (LimitAlgorithm::SlidingWindow, WINDOW)] {
+        let policy = policy(600, 40, algorithm, OnStoreFailure::Local);
+        let mut hand =
+            Hand { connection: server.connection(), script: by_hand(source), question: Question::new(&policy) };
+        hand.connection.del::<_, ()>("tested").unwrap();
+        let mut now = 1_700_000_000_000_000_u64;
+        assert_eq!(hand.ask(now, Terms::default(), &[600]).waits, [Wait::No]);
+        now -= 3_600_000_000;
+        let looks = Terms { looks: true, ..Terms::default() };
+        assert!(matches!(hand.ask(now, looks, &[600]).waits[..], [Wait::Nanos(_)]), "{algorithm:?}");
+        now += 120_000_000;
+        let told = hand.ask(now, Terms::default(), &[600]);
+        assert_eq!(told.waits, [Wait::No], "{algorithm:?}: two minutes later, an hour before that clock's time");
+    }
+    let mark = by_hand(include_str!("../mark.lua"));
+    let mut connection = server.connection();
+    connection.del::<_, ()>("tested").unwrap();
+    let mut ask = |seconds: u64, wish: u64| -> (bool, u64) {
+        connection.hset_multiple::<_, _, _, ()>("clock", &[("s", seconds), ("us", 0)]).unwrap();
+        mark.key("tested").arg(wish * 1_000_000).arg(60_000_000).invoke(&mut connection).unwrap()
+    };
+    let minute = 60_000_000;
+    assert_eq!(ask(10_000, 0), (false, 0), "a look sets nothing");
+    assert_eq!(ask(10_000, 60), (true, minute));
+    assert_eq!(ask(10_020, 60), (false, 40_000_000), "it stands");
+    assert_eq!(ask(6_400, 0), (false, minute), "an hour back");
+    assert_eq!(ask(6_430, 0), (false, minute / 2));
+    assert_eq!(ask(6_460, 0), (false, 0));
+    assert_eq!(ask(6_460, 60), (true, minute));
+}
+
 #[test]
 fn a_look_takes_nothing_and_a_bucket_of_any_configurable_size_is_counted() {
     let server = Server::start(&[]);
