@@ -234,7 +234,7 @@ mod tests {
         #[test]
         fn any_secret_gets_through_encoded(secret in "\\PC{0,60}") {
             let (id, app) = app("ma_shop", &[&secret], false);
-            let registry = Registry::new([(id, app)].into());
+            let registry = Registry::new([(id, app)].into(), Arc::default());
             let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
             let credential = STANDARD.encode(format!("ma_shop:{encoded}"));
             prop_assert!(authenticate(&registry, &credential).is_ok());
