@@ -2,6 +2,7 @@
 
 mod doors;
 mod kills;
+mod replicas;
 
 use super::testing::{Cluster, Server, Watched};
 use super::*;
