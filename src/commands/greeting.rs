@@ -50,8 +50,6 @@ pub fn of(told: &Value, state: &Path) -> String {
          To register a mini-app of your own while it runs:\n\n\
          tmcp-edge app add --config {state}/edge.yaml --id ma_mine --name Mine --redirect-uri http://127.0.0.1/callback --scope wallet:balance\n\n\
          In a browser: {edge}/oauth2/apps shows alice (password {DEMO_PASSWORD}) what she has allowed.\n\n\
-         To register another mini-app while it runs:\n\n\
-         tmcp-edge app add --config {state}/edge.yaml --id ma_mine --name Mine --redirect-uri http://127.0.0.1/callback --scope wallet:balance\n\n\
          The config is {state}/edge.yaml; the same for scripts is {state}/dev.json. Ctrl-C stops it all.",
         text("/admin"),
         text("/homeserver"),
