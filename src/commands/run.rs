@@ -199,6 +199,7 @@ fn reload_hook(
                 let server = server.get().ok_or("the server is still starting")?;
                 let files = config.files.clone();
                 runtime.block_on(edge.live().tokens.keyring.refresh()).map_err(|error| error.to_string())?;
+                runtime.block_on(edge.live().apps.look()).map_err(|error| error.to_string())?;
                 edge.replace(config, &runtime, |config| {
                     let mut restart = server.apply(&config.server)?;
                     restart.extend(fixed_at_start(&first, config));
@@ -237,7 +238,7 @@ fn fixed_at_start(first: &Config, next: &Config) -> impl Iterator<Item = &'stati
     differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name)
 }
 
-/// What has to be done now and then: sweeping, noticing changed keys and revocations, fetching issuers' keys.
+/// What has to be done now and then: sweeping, noticing changed keys, mini-apps and revocations, fetching issuers' keys.
 async fn look_after(edge: Arc<Edge>) {
     let sweeping = async {
         loop {
@@ -268,5 +269,6 @@ async fn look_after(edge: Arc<Edge>) {
     };
     let keys = edge.live().tokens.keyring.keep_fresh();
     let revocations = edge.live().revocations.follow();
-    tokio::join!(sweeping, keys, limits, revocations, issuers);
+    let apps = edge.live().apps.follow();
+    tokio::join!(sweeping, keys, limits, revocations, apps, issuers);
 }

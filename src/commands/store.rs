@@ -68,6 +68,9 @@ pub fn restore(path: &Path, from: &Path, force: bool) -> Result<ExitCode, String
          used or withdrawn since. Users sign in to their mini-apps once more.",
         moved.left_out
     );
+    println!(
+        "Mini-apps are as they were then: `app list` shows which are suspended, `app rotate-secret` ends old secrets."
+    );
     println!("Access tokens revoked since then are good again until they expire; `keys revoke` ends all of a key's.");
     Ok(ExitCode::SUCCESS)
 }

@@ -85,6 +85,7 @@ impl House {
         let state = VerifierState {
             keyring: Arc::new(keyring),
             revocations: Arc::new(Revocations::new(generation.clone())),
+            apps: Arc::default(),
             cache: Arc::new(TokenCache::new(size)),
             metrics: Arc::new(Metrics::new(Code::NAMES).unwrap()),
             generation,
@@ -105,7 +106,7 @@ impl House {
         let rules = Rules {
             issuer: EDGE.to_owned(),
             server_name: "tween.example".to_owned(),
-            registry: Registry::new(apps),
+            registry: Registry::new(apps, self.state.apps.clone()),
             issuers: self.issuers.clone(),
             user_hasher: UserHasher::new(b"salt"),
         };
