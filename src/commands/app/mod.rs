@@ -1,7 +1,5 @@
 //! `app`: mini-apps in the store. It writes to the store; running edges follow within a second.
 
-mod view;
-
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +9,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
-use self::view::views;
 use super::{audit, load, open_store};
 use crate::clock::rfc3339;
 use crate::config::units::{parse_duration, show_duration};
@@ -20,6 +17,7 @@ use crate::live;
 use crate::model::MiniAppId;
 use crate::model::audit::{AuditAction, AuditTarget};
 use crate::policy::apps::registrar::{Added, Done, Registrar, RegistrarError};
+use crate::policy::apps::view::{self, View};
 use crate::policy::authn::Generation;
 use crate::store;
 use crate::store::apps::AppStore;
@@ -172,7 +170,7 @@ pub fn show(path: &Path, id: &str, as_json: bool) -> Result<ExitCode, String> {
     if as_json {
         println!("{}", pretty(&view)?);
     } else {
-        print!("{}", view.described(&config));
+        print!("{}", view.described(config.miniapps_file.as_deref()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -243,6 +241,12 @@ pub fn remove(path: &Path, id: &str) -> Result<ExitCode, String> {
     changed(&config, AuditAction::AppRemove, target, |registrar| store::blocking(registrar.remove(&id)))?;
     println!("{id} is removed: running edges refuse its tokens within a second. Its id stays taken.");
     Ok(ExitCode::SUCCESS)
+}
+
+fn views(config: &Config) -> Result<Vec<View>, String> {
+    let (store, clock) = open_store(config)?;
+    let apps = AppStore::new(store);
+    store::blocking(view::views(&config.miniapps, &apps, clock.unix_secs())).map_err(|error| error.to_string())
 }
 
 fn parse_id(text: &str) -> Result<MiniAppId, String> {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `registrar` | registering, changing, switching off and removing them |
 //! | `secrets` | the secrets that they are given |
+//! | `view` | what is told of them |
 //!
 //! An edge is told when one changes, and looks twice a second in any case. What it knows is replaced as a whole and every
 //! cached token is looked at again, so a change is in force here at once for everybody who asks
@@ -15,6 +16,7 @@ pub mod registrar;
 mod secrets;
 #[cfg(test)]
 mod tests;
+pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

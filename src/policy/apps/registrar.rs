@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::secrets;
@@ -151,7 +152,7 @@ struct Issued {
 pub struct Registrar {
     apps: AppStore,
     log: RevocationLog,
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
     clock: Clock,
     named: MiniApps,
     file: Option<PathBuf>,
@@ -162,11 +163,11 @@ impl Registrar {
     pub fn new(
         apps: AppStore,
         log: RevocationLog,
-        keyring: Keyring,
+        keyring: impl Into<Arc<Keyring>>,
         clock: Clock,
         (named, file): (MiniApps, Option<PathBuf>),
     ) -> Registrar {
-        Registrar { apps, log, keyring, clock, named, file }
+        Registrar { apps, log, keyring: keyring.into(), clock, named, file }
     }
 
     /// Registers mini-apps, all or none. Who keeps a secret and has none is given one; whose webhooks go somewhere, too.

@@ -1,25 +1,27 @@
-//! A mini-app as `app list` and `app show` tell of it.
+//! A mini-app as `app list`, `app show` and the admin address tell of it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde::Serialize;
 
 use crate::clock::rfc3339;
-use crate::commands::open_store;
-use crate::config::{Config, MiniApp, Registration};
+use crate::config::{MiniApp, Registration};
 use crate::model::MiniAppId;
-use crate::store;
+use crate::policy::authn::MiniApps;
+use crate::store::StoreError;
 use crate::store::apps::{AppRecord, AppStore, RecordError};
 
 /// A mini-app, with times as text.
-#[derive(Serialize)]
-pub(super) struct View {
+#[derive(Debug, Serialize)]
+pub struct View {
+    /// What it is registered as.
     #[serde(flatten)]
-    pub(super) registration: Registration,
+    pub registration: Registration,
     /// `config` or `store`.
-    pub(super) source: &'static str,
+    pub source: &'static str,
     /// `active`, `suspended`, `removed`, `overridden` by the config, or `unreadable`.
-    pub(super) state: &'static str,
+    pub state: &'static str,
     client_secrets: Vec<Secret>,
     suspended: Option<Suspended>,
     created: Option<String>,
@@ -27,25 +29,27 @@ pub(super) struct View {
     fault: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Secret {
     created: Option<String>,
     valid_until: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Suspended {
     since: String,
     reason: Option<String>,
 }
 
-/// The config's mini-apps and the store's, by id; where both know one the config's comes first.
-pub(super) fn views(config: &Config) -> Result<Vec<View>, String> {
-    let (store, clock) = open_store(config)?;
-    let now = clock.unix_secs();
-    let stored = store::blocking(AppStore::new(store).all()).map_err(|error| error.to_string())?;
-    let mut views: Vec<View> = config.miniapps.values().map(|app| View::named(app)).collect();
-    views.extend(stored.iter().map(|(id, record)| View::stored(id, record, config.miniapps.contains_key(id), now)));
+/// The config's mini-apps (`named`) and the store's, by id; where both know one the config's comes first. `now` is in seconds
+/// since the Unix epoch.
+///
+/// # Errors
+/// When the store fails.
+pub async fn views(named: &MiniApps, apps: &AppStore, now: u64) -> Result<Vec<View>, StoreError> {
+    let stored = apps.all().await?;
+    let mut views: Vec<View> = named.values().map(|app| View::named(app)).collect();
+    views.extend(stored.iter().map(|(id, record)| View::stored(id, record, named.contains_key(id), now)));
     views.sort_by(|one, other| one.registration.id.cmp(&other.registration.id));
     Ok(views)
 }
@@ -98,8 +102,8 @@ impl View {
         }
     }
 
-    /// For people, a line for each thing.
-    pub(super) fn described(&self, config: &Config) -> String {
+    /// For people, a line for each thing. `file`: where the config's mini-apps stand.
+    pub fn described(&self, file: Option<&Path>) -> String {
         let Registration {
             id,
             name,
@@ -112,7 +116,7 @@ impl View {
             preapproved_scopes,
             webhook_url,
         } = &self.registration;
-        let source = match &config.miniapps_file {
+        let source = match file {
             Some(file) if self.source == "config" => format!("config, {}", file.display()),
             _ => self.source.to_owned(),
         };
