@@ -25,7 +25,8 @@ struct Body {
 /// user has ended since.
 ///
 /// # Errors
-/// 400 for an unknown scope, or a Matrix token without a mini-app; 403 for another mini-app's TEP token; 401 and 503 as
+/// 400 for an unknown scope or an empty list, or a Matrix token without a mini-app; 404 for a mini-app that is not registered
+/// and was allowed nothing; 403 for another mini-app's TEP token; 401 and 503 as
 /// for every token.
 pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
     let body: Body = match permit.body().filter(|body| !body.is_empty()) {
@@ -55,7 +56,18 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         let read = |name: &String| Scope::parse(name).ok_or_else(|| invalid("/scopes", "scopes of the protocol"));
         scopes.iter().map(read).collect::<Result<ScopeSet, Refusal>>()
     });
-    let scopes = scopes.transpose()?.filter(|scopes| !scopes.is_empty());
+    let scopes = scopes.transpose()?;
+    if scopes.is_some_and(ScopeSet::is_empty) {
+        // To mean everything by nothing would be a surprise of the worse kind.
+        return Err(invalid("/scopes", "at least one scope, or no list at all for everything"));
+    }
+    if services.app(&app).is_none()
+        && services.approvals().of(&user, &app).await?.is_empty()
+        && services.grants().of_user(&user, Some(&app)).await?.is_empty()
+    {
+        // What nobody has registered, and nobody was allowed, must not fill the log of revocations.
+        return Err(Refusal::new(Code::MiniappNotFound, "There is no such mini-app, and it was allowed nothing."));
+    }
     let revoked = withdraw(services, &user, &app, scopes).await?;
     let revoked: Vec<&str> = revoked.iter().map(Scope::as_str).collect();
     Ok(Local::secret(

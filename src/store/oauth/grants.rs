@@ -102,6 +102,9 @@ impl Grants {
         changed: &Grant,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
+        if held.value.family.is_none() && changed.family.is_some() {
+            index::add(&*self.store, id, changed).await?;
+        }
         let batch = Batch::new(partition(id))?.when(NAME, Condition::Is(held.version)).put(
             NAME,
             value::write(changed)?,
@@ -124,6 +127,9 @@ impl Grants {
         answer: Bytes,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
+        if rotated.family.as_ref().is_some_and(|family| index::lapses(&held.value, family.rotated_at)) {
+            index::add(&*self.store, id, rotated).await?;
+        }
         let batch = Batch::new(partition(id))?
             .when(NAME, Condition::Is(held.version))
             .put(NAME, value::write(rotated)?, Some(ttl))

@@ -10,8 +10,10 @@ use crate::model::oauth::{Grant, GrantId};
 use crate::model::{MiniAppId, UserId};
 use crate::store::{Backend, Batch, Partition, Read, StoreError};
 
-/// Longer than any grant lives without being used: `tokens.refresh_ttl` is a year at most.
-const TTL: Duration = Duration::from_secs(366 * 86_400);
+/// Longer than any grant lives without being used: `tokens.refresh_ttl` is a year at most, in milliseconds.
+const UNUSED: u64 = 366 * 86_400_000;
+/// As long as somebody may take to redeem a code, and more, in milliseconds.
+const UNREDEEMED: u64 = 3_600_000;
 /// Entries that are read at a time.
 const PAGE: usize = 500;
 
@@ -38,10 +40,24 @@ pub(super) async fn page(
     Ok(page.into_iter().map(|(name, _)| name).collect())
 }
 
-/// Notes a grant that is about to be made, or is used.
+/// Notes a grant that is about to be made, or whose code is about to be redeemed.
 pub(super) async fn add(store: &dyn Backend, id: GrantId, grant: &Grant) -> Result<(), StoreError> {
+    let life = match (&grant.family, grant.ends_at) {
+        (None, _) => UNREDEEMED,
+        (Some(_), Some(end)) => end.saturating_sub(grant.granted_at).saturating_add(UNREDEEMED),
+        // Twice that, so that it need not be noted again at every use: see `lapses`.
+        (Some(_), None) => 2 * UNUSED,
+    };
     let name = format!("{}/{id}", grant.client.app);
-    store.apply(Batch::new(partition(&grant.user))?.put(name, &b"{\"v\":1}"[..], Some(TTL))).await.map(drop)
+    let batch = Batch::new(partition(&grant.user))?.put(name, &b"{\"v\":1}"[..], Some(Duration::from_millis(life)));
+    store.apply(batch).await.map(drop)
+}
+
+/// Whether a grant that was used, and is used again at `now`, has to be noted once more: one whose entry is older than a
+/// year. So much is left of it then that it lasts until the use after this one.
+pub(super) fn lapses(used: &Grant, now: u64) -> bool {
+    let years = |at: u64| at.saturating_sub(used.granted_at) / UNUSED;
+    used.family.as_ref().is_some_and(|family| years(family.rotated_at) != years(now))
 }
 
 /// Forgets a grant that is no more.
@@ -68,6 +84,45 @@ pub(super) async fn list(
         after = names.into_iter().last();
         if last {
             return Ok(found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ScopeSet;
+    use crate::model::oauth::{ClientId, Digest, Via};
+
+    /// Whatever the pauses, none of them longer than a refresh token lives, an entry outlives them.
+    #[test]
+    fn an_entry_lasts_as_long_as_its_grant_is_used() {
+        let grant = Grant {
+            client: ClientId::of(MiniAppId::parse("ma_shop").unwrap()),
+            user: UserId::parse("@alice:tween.example").unwrap(),
+            scopes: ScopeSet::EMPTY,
+            via: Via::Code,
+            granted_at: 1_000,
+            holds_from: 0,
+            ended: false,
+            room: None,
+            launch_source: None,
+            code: None,
+            family: None,
+            ends_at: None,
+        };
+        const DAY: u64 = 86_400_000;
+        for days in [1, 179, 180, 244, 365] {
+            let mut used = grant.clone().begun(Digest([1; 32]), grant.granted_at);
+            let mut noted_at = grant.granted_at;
+            for uses in 1..1_000 {
+                let now = grant.granted_at + uses * days * DAY;
+                assert!(now < noted_at + 2 * UNUSED, "every {days} days, use {uses}");
+                if lapses(&used, now) {
+                    noted_at = now;
+                }
+                used = used.rotated(Digest([2; 32]), now);
+            }
         }
     }
 }
