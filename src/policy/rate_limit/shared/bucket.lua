@@ -36,14 +36,18 @@ end
 
 local most, most_part = time_of(capacity)
 local missing, missing_part = 0, 0
+local changed = false
 local state = redis.call('GET', KEYS[1])
 if state then
   local at, at_part = string.match(state, '^(%d+) (%d+)$')
   missing, missing_part = tonumber(at) - now, tonumber(at_part)
   if missing < 0 then missing, missing_part = 0, 0 end
-  if over(missing, missing_part, most, most_part) then missing, missing_part = most, most_part end
+  if over(missing, missing_part, most, most_part) then
+    missing, missing_part = most, most_part
+    -- Kept even when every call is refused: refill counts from now on, not from when the clock has caught up.
+    changed = not looks
+  end
 end
-local changed = false
 local function take(tokens)
   missing, missing_part = add(missing, missing_part, time_of(tokens))
   changed = true

@@ -17,19 +17,21 @@ local window = math.floor(now / length)
 local elapsed = now - window * length
 
 local previous, current = 0, 0
+local changed = false
 local state = redis.call('GET', KEYS[1])
 if state then
   local at, before, since = string.match(state, '^(%d+) (%d+) (%d+)$')
   at, before, since = tonumber(at), tonumber(before), tonumber(since)
   if at > window then
     current = math.min(capacity, before + since)
+    -- Kept even when every call is refused: it counts as used now, not in every window until the clock has caught up.
+    changed = not looks
   elseif at == window then
     previous, current = before, since
   elseif at == window - 1 then
     previous = since
   end
 end
-local changed = false
 if back > 0 then
   if back_window == window then
     current = math.max(0, current - back)

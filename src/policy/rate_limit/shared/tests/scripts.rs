@@ -116,6 +116,25 @@ fn a_clock_that_jumps_back_grants_nothing() {
     }
 }
 
+/// What a server with a clock ahead has written down keeps nobody out for longer than an empty bucket does.
+#[test]
+fn a_clock_that_jumps_back_locks_nobody_out() {
+    let server = Server::start(&[]);
+    for (algorithm, source) in [(LimitAlgorithm::TokenBucket, BUCKET), (LimitAlgorithm::SlidingWindow, WINDOW)] {
+        let policy = policy(60, 10, algorithm, OnStoreFailure::Local);
+        let mut hand =
+            Hand { connection: server.connection(), script: by_hand(source), question: Question::new(&policy) };
+        hand.connection.del::<_, ()>("tested").unwrap();
+        let mut now = 1_700_000_000_000_000_u64;
+        assert_eq!(hand.ask(now + 600_000_000, Terms::default(), &[70]).waits, [Wait::No]);
+        // A look changes nothing; a refused call begins the refill.
+        hand.ask(now, Terms { looks: true, ..Terms::default() }, &[1]);
+        let Wait::Nanos(wait) = hand.ask(now, Terms::default(), &[1]).waits[0] else { panic!("{algorithm:?}: granted") };
+        now += wait / 1000;
+        assert_eq!(hand.ask(now, Terms::default(), &[1]).waits, [Wait::No], "{algorithm:?} after {wait} ns");
+    }
+}
+
 #[test]
 fn a_look_takes_nothing_and_a_bucket_of_any_configurable_size_is_counted() {
     let server = Server::start(&[]);
