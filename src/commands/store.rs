@@ -124,7 +124,7 @@ async fn make_room(store: &dyn Backend, force: bool) -> Result<(), String> {
 
 pub(super) fn open(store: &config::Store, clock: &Clock) -> Result<Arc<dyn Backend>, String> {
     let metrics = Metrics::new(&[]).map_err(|error| error.to_string())?;
-    store::open(store, clock, &Arc::new(metrics)).map(|opened| opened.store)
+    store::open_unseen(store, clock, &Arc::new(metrics)).map(|opened| opened.store)
 }
 
 fn runtime() -> Result<Runtime, String> {

@@ -41,4 +41,4 @@ pub use backend::{
     StoreError, Version,
 };
 pub use blocking::blocking;
-pub use open::{Opened, open};
+pub use open::{Opened, open, open_unseen};

@@ -4,6 +4,7 @@
 //! every number moves, since what was told in between is lost.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,10 +58,10 @@ pub(super) async fn listen(parts: Arc<LinkParts>, topology: Arc<Topology>, topic
     loop {
         match connected(&parts, &topology).await {
             Ok((sink, stream)) => {
-                failures = 0;
-                if let Err(fault) = follow(&parts, &topics, sink, stream).await {
-                    log::warn!("Redis: pushes are interrupted: {fault}");
-                }
+                let (heard, fault) = follow(&parts, &topics, sink, stream).await;
+                // A connection that may not listen is no better than none.
+                failures = if heard { 0 } else { failures + 1 };
+                log::warn!("Redis: pushes are interrupted: {fault}");
             }
             Err(fault) => {
                 log::debug!("Redis: no connection to listen on: {fault}");
@@ -87,12 +88,20 @@ async fn connected(parts: &LinkParts, topology: &Topology) -> Result<(PubSubSink
     Err(last)
 }
 
-async fn follow(
+/// Listens until that fails; says whether it had begun to.
+async fn follow(parts: &LinkParts, topics: &Topics, sink: PubSubSink, stream: PubSubStream) -> (bool, Fault) {
+    let mut heard = false;
+    let Err(fault) = hear(parts, topics, sink, stream, &mut heard).await;
+    (heard, fault)
+}
+
+async fn hear(
     parts: &LinkParts,
     topics: &Topics,
     mut sink: PubSubSink,
     mut stream: PubSubStream,
-) -> Result<(), Fault> {
+    heard: &mut bool,
+) -> Result<Infallible, Fault> {
     let mut listening: Vec<&'static str> = Vec::new();
     let mut ping = interval(PING_EVERY);
     let limit = parts.connector.store.timeouts.command;
@@ -103,6 +112,7 @@ async fn follow(
             }
             within(limit, sink.subscribe(channel(topic))).await?;
             listening.push(topic);
+            *heard = true;
             // What was told before we listened is lost: whoever cares has to look.
             topics.tell(topic);
         }
@@ -115,6 +125,12 @@ async fn follow(
             _ = ping.tick() => within(limit, sink.ping::<redis::Value>()).await.map(|_| ())?,
         }
     }
+}
+
+/// Listens once, so that a user who may not is found out.
+pub(super) async fn rehearse(parts: &LinkParts, topology: &Topology) -> Result<(), Fault> {
+    let (mut sink, _stream) = connected(parts, topology).await?;
+    within(parts.connector.store.timeouts.command, sink.subscribe(channel("rehearsal"))).await
 }
 
 async fn within<T>(limit: Duration, what: impl Future<Output = redis::RedisResult<T>>) -> Result<T, Fault> {

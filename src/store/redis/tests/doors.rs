@@ -42,6 +42,7 @@ fn guarded() -> (Server, TempDir, RedisStore) {
         "user default off",
         &format!("user edge on >secret {RIGHTS}"),
         &format!("user blind on >secret {RIGHTS} -config -publish"),
+        &format!("user deaf on >secret {RIGHTS} -subscribe"),
     ]);
     let mut store = config(RedisMode::Single, &[server.url()]);
     store.tls = Some(RedisTls { ca: Some(ca), client: Some(client) });
@@ -67,10 +68,54 @@ async fn tls_and_users() {
     assert!(told.contains("WRONGPASS") || told.contains("uthentication"), "{told}");
     let told = refused(&|store| store.tls = Some(RedisTls::default())).await;
     assert!(told.contains("certificate"), "a certificate that nobody vouches for: {told}");
-    let mut blind = store.clone();
-    blind.username = Some("blind".to_owned());
-    let told = look(&open(&blind)).await.unwrap_err();
-    assert!(told.contains("does not do what an edge needs: ") && told.contains("can't run this command"), "{told}");
+    for (user, why) in [("blind", "can't run this command"), ("deaf", "no permissions to run the 'subscribe' command")] {
+        let other = RedisStore { username: Some(user.to_owned()), ..store.clone() };
+        let told = look(&open(&other)).await.unwrap_err();
+        assert!(told.contains("does not do what an edge needs: ") && told.contains(why), "{told}");
+    }
+}
+
+/// Whoever may connect and not listen tries again at growing intervals.
+#[tokio::test]
+async fn a_user_who_may_not_listen_makes_no_storm() {
+    let server = Server::start(&[&format!("user deaf on >secret {RIGHTS} -subscribe")]);
+    let mut store = config(RedisMode::Single, &[server.url()]);
+    (store.username, store.password) = (Some("deaf".to_owned()), Some(Secret::new("secret")));
+    let mut observer = server.connection();
+    let mut refused = || -> usize {
+        let text: String = redis::cmd("INFO").arg("errorstats").query(&mut observer).unwrap();
+        let counted = text.lines().find_map(|line| line.strip_prefix("errorstat_NOPERM:count="));
+        counted.map_or(0, |count| count.trim().parse().unwrap())
+    };
+    let (redis, clock) = (open(&store), Clock::system());
+    let _topic = redis.subscribe("revocations");
+    let mut after = async |count| {
+        while refused() < count {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        clock.tick()
+    };
+    let (first, sixth) = (after(1).await, after(6).await);
+    // 40, 80, 160, 320 and 640 ms, each up to a quarter shorter.
+    assert!(sixth.since(first) >= Duration::from_millis(900), "{:?}", sixth.since(first));
+}
+
+#[tokio::test]
+async fn an_edge_starts_while_nothing_can_be_made_safe() {
+    let server = Server::start(&[]);
+    let mut store = config(RedisMode::Single, &[server.url()]);
+    (store.wait_replicas, store.require_durability) = (Some(1), false);
+    store.timeouts.command = Duration::from_millis(100);
+    store.timeouts.total = Duration::from_millis(300);
+    look(&open(&store)).await.unwrap();
+    server.ask::<()>("CONFIG SET min-replicas-to-write 1");
+    look(&open(&store)).await.unwrap();
+    store.require_durability = true;
+    look(&open(&store)).await.unwrap();
+    server.ask::<()>("CONFIG SET min-replicas-to-write 0");
+    store.wait_replicas = Some(0);
+    server.ask::<()>("CONFIG SET maxmemory 1");
+    look(&open(&store)).await.unwrap();
 }
 
 #[tokio::test]
