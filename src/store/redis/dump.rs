@@ -72,7 +72,7 @@ async fn records(redis: &Redis, link: &Link, found: &[Vec<u8>]) -> Result<Vec<Re
         match key {
             Key::Due(queue) => records.extend(items(redis, link, &partition, queue).await?),
             Key::Value(name) => records.extend(value(redis, link, partition.clone(), name, bytes).await?),
-            Key::Names | Key::Expiring | Key::Batch(_) | Key::Items(_) => {}
+            Key::Names | Key::Expiring | Key::Batch(_) | Key::Witness | Key::Items(_) => {}
         }
     }
     Ok(records)

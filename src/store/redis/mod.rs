@@ -105,7 +105,7 @@ impl Redis {
         limit: Duration,
     ) -> Result<Value, StoreError> {
         let slot = slot_of(keys.first().copied().unwrap_or_default());
-        let commands = Commands { first: First::Script { script, keys, args }, then: None };
+        let commands = Commands { first: First::Script { script, keys, args }, then: Vec::new() };
         let call = Call { slot, what_for: RedisUse::Limit, stale: false, repeatable: false, commands };
         Ok(self.call_now(&call, limit).await?.pop().unwrap_or_default())
     }
@@ -118,7 +118,7 @@ impl Redis {
         let mut command = cmd("PUBLISH");
         let channel = keys::channel(topic);
         command.arg(&channel).arg("");
-        let commands = Commands { first: First::Plain(command), then: None };
+        let commands = Commands { first: First::Plain(command), then: Vec::new() };
         let slot = slot_of(channel.as_bytes());
         let call = Call { slot, what_for: RedisUse::Control, stale: false, repeatable: true, commands };
         self.call(&call).await?;
