@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mimalloc::MiMalloc;
 use tmcp_edge::commands;
 use tmcp_edge::commands::revoke::Asked;
+use tmcp_edge::model::RevokeRequest;
 
 /// 17 % more requests a core than the system's allocator on a bare Pingora proxy; see `benches/README.md`.
 #[global_allocator]
@@ -95,8 +96,14 @@ enum Command {
         /// One token: its claim jti
         #[arg(long, value_name = "JTI")]
         token: Option<String>,
+        /// The tokens signed with a key of a trusted issuer: its kid. For a key of our own: `keys revoke`
+        #[arg(long, value_name = "KID", requires = "issuer")]
+        key: Option<String>,
+        /// Whose key it is: the claim iss of its tokens
+        #[arg(long, value_name = "URL", requires = "key")]
+        issuer: Option<String>,
         /// Call every payment off, or let them through again
-        #[arg(long, value_enum)]
+        #[arg(long, value_enum, conflicts_with_all = ["app", "user", "grant", "token", "key", "issuer"])]
         payments: Option<Switch>,
     },
     /// Look after what is remembered
@@ -206,9 +213,12 @@ fn main() -> ExitCode {
             KeysAction::Reseal(at) => commands::keys::reseal(&at.config),
             KeysAction::Revoke { kid, config } => commands::keys::revoke(&config.config, &kid),
         },
-        Command::Revoke { config, app, user, grant, token, payments } => {
-            let payments = payments.map(|switch| matches!(switch, Switch::On));
-            commands::revoke::revoke(&config.config, &Asked { app, user, grant, token, payments })
+        Command::Revoke { config, payments: Some(switch), .. } => {
+            commands::revoke::revoke(&config.config, Asked::Payments(matches!(switch, Switch::On)))
+        }
+        Command::Revoke { config, app, user, grant, token, key, issuer, payments: None } => {
+            let request = RevokeRequest { app, user, grant, token, key, issuer };
+            commands::revoke::revoke(&config.config, Asked::Revoke(request))
         }
         Command::Store { action } => match action {
             StoreAction::Backup { config, file } => commands::store::backup(&config.config, &file),

@@ -3,6 +3,7 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `throughput`, `target` | the rounds against proxies that it starts itself; the same against a deployment of yours |
+//! | `limits` | limits shared through Redis: what they cost, what an outage costs, how exact they are |
 //! | `resources`, `soak` | start, reload, memory; nothing fails through reloads and upgrades |
 //! | `generator`, `connection`, `requests`, `histogram` | the load generator |
 //! | `upstream`, `tokens`, `proxies`, `process` | the wallet behind, the callers' tokens, the processes in between |
@@ -12,6 +13,7 @@ mod chart;
 mod connection;
 mod generator;
 mod histogram;
+mod limits;
 mod process;
 mod proxies;
 mod report;
@@ -50,6 +52,8 @@ enum Task {
     Throughput(Throughput),
     /// Time to start and to reload with 5,000 routes, memory idle and with 10,000 connections
     Resources(Small),
+    /// Limits shared through Redis beside limits in process: throughput, an outage, three edges
+    Limits(Limits),
     /// 200,000 requests through 20 reloads and 3 upgrades, none of which may fail
     Soak(Small),
 }
@@ -58,6 +62,25 @@ enum Task {
 struct Small {
     #[command(flatten)]
     programs: ProgramPaths,
+    /// Folder for the JSON report
+    #[arg(long, default_value = "target/load")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+struct Limits {
+    /// Rounds; medians are taken over them
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Measured seconds of one edge in one round
+    #[arg(long, default_value_t = 6)]
+    seconds: u64,
+    /// Connections kept open
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// The tmcp-edge to measure, instead of the one that this benchmark was built with
+    #[arg(long)]
+    edge: Option<PathBuf>,
     /// Folder for the JSON report
     #[arg(long, default_value = "target/load")]
     out: PathBuf,
@@ -127,6 +150,7 @@ fn main() -> ExitCode {
         Some(Task::Throughput(arguments)) => throughput(&arguments),
         Some(Task::Resources(arguments)) => small(&arguments, "resources"),
         Some(Task::Soak(arguments)) => small(&arguments, "soak"),
+        Some(Task::Limits(arguments)) => limits(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -203,6 +227,29 @@ fn small(arguments: &Small, which: &str) -> Result<(), String> {
         if which == "soak" { soak::run(&starter).await } else { resources::run(&starter).await }
     })??;
     report::save_json(&arguments.out, &format!("{which}.json"), &found)
+}
+
+fn limits(arguments: &Limits) -> Result<(), String> {
+    // There are no baselines here: an edge is compared with itself.
+    let edge = arguments.edge.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tmcp-edge")));
+    let programs = Programs { edge, bare_default: PathBuf::new(), bare_mimalloc: PathBuf::new() };
+    let tokens = tokens::prepare(&build_folder().join("bench-tokens-few"), 1000)?;
+    let cores = Cores::pick();
+    if let Some(cores) = cores {
+        cores.bind_self()?;
+    }
+    let plan = limits::Plan {
+        rounds: arguments.rounds.max(1),
+        time: Duration::from_secs(arguments.seconds.max(1)),
+        connections: arguments.connections.max(1),
+    };
+    let found = block_on(async {
+        let upstream = start_upstream().await?;
+        let core = cores.map(|cores| cores.proxy);
+        let starter = Starter { programs: &programs, tokens: &tokens, upstream, core, auth_cache: None };
+        limits::run(&starter, plan).await
+    })??;
+    report::save_json(&arguments.out, "limits.json", &found)
 }
 
 /// Starts the wallet behind the proxies; returns its port.

@@ -166,11 +166,19 @@ pub struct EdgeSetup {
     pub routes: usize,
     /// Memory for verified tokens; `None`: the default.
     pub auth_cache: Option<String>,
+    /// The port of the Redis that it keeps its state on; `None`: in its folder.
+    pub redis: Option<u16>,
+    /// Whether its limits are the brief's rather than so wide that nothing is refused.
+    pub brief_limits: bool,
+    /// Whether there is [`PLAIN`].
+    pub plain_row: bool,
 }
 
+/// A row that asks for a token, but for no scope.
+pub const PLAIN: &str = "/partner/v1/plain";
+
 impl EdgeSetup {
-    /// Writes the config into `folder`, with everything on and limits so wide that nothing is refused. The main file's
-    /// path is returned.
+    /// Writes the config into `folder`, with everything on. The main file's path is returned.
     pub fn write(&self, folder: &Path, tokens: &Tokens) -> Result<PathBuf, String> {
         let told = |what: &Path, error: std::io::Error| format!("{}: {error}", what.display());
         for sub in ["upstreams", "store"] {
@@ -202,6 +210,15 @@ impl EdgeSetup {
                 format!("    - {{ address: \"127.0.0.1:{port}\", tls: {{ certificate: tls.crt, key: tls.key }} }}\n")
             }
         };
+        let store = match self.redis {
+            Some(port) => format!("{{ kind: redis, nodes: [\"redis://127.0.0.1:{port}\"] }}"),
+            None => "{ kind: embedded, path: store }".to_owned(),
+        };
+        let default = if self.brief_limits {
+            "{ requests_per_minute: 100, burst: 20 }"
+        } else {
+            "{ requests_per_minute: 10000000, burst: 10000000 }"
+        };
         let more_server = if self.upgradable { "  upgrade_socket: upgrade.sock\n  drain: 45s\n" } else { "" };
         let mut text = format!(
             "public_url: {PUBLIC_URL}
@@ -217,10 +234,10 @@ server:
     in_flight_per_ip: 50000
     keepalive_requests: 10000000
     requests_per_second_per_ip: 10000000
-{more_server}store: {{ kind: embedded, path: store }}
+{more_server}store: {store}
 keys: {{ master_key_file: master.key }}
 rate_limits:
-  default: {{ requests_per_minute: 10000000, burst: 10000000 }}
+  default: {default}
   payment_operations: {{ requests_per_minute: 10000000, burst: 10000000 }}
 upstreams: upstreams
 miniapps: {{ file: miniapps.yaml }}
@@ -230,8 +247,14 @@ log: {{ level: warn, access: access.log }}
         if let Some(size) = &self.auth_cache {
             text.push_str(&format!("cache: {{ auth_cache: {{ max_size: {size} }} }}\n"));
         }
-        if self.routes > 0 {
+        if self.routes > 0 || self.plain_row {
             text.push_str("tmcp_endpoints:\n");
+        }
+        if self.plain_row {
+            text.push_str(&format!(
+                "  - {{ path: {PLAIN}, methods: [GET], operation: Plain, auth_required: true, rate_limit: default, \
+                 upstream: wallet }}\n"
+            ));
         }
         for route in 0..self.routes {
             text.push_str(&format!(

@@ -70,7 +70,7 @@ pub async fn run(starter: &Starter<'_>) -> Result<serde_json::Value, String> {
         tls: free_port()?,
         upgradable: true,
         routes: 1,
-        auth_cache: None,
+        ..EdgeSetup::default()
     };
     certificate(folder.path())?;
     let config = setup.write(folder.path(), starter.tokens)?;

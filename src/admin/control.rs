@@ -5,13 +5,19 @@ use serde::Serialize;
 
 use crate::cache::Purge;
 use crate::config::Admin as Access;
+use crate::policy::lockout::Subject;
 use crate::policy::rate_limit::LimitKey;
+
+use super::Records;
 
 /// The edge as its admin address sees it.
 #[async_trait]
 pub trait Control: Send + Sync + 'static {
     /// Who may ask: the config's `server.admin`, as of the revision in force.
     fn access(&self) -> Access;
+
+    /// What is remembered, as of the revision in force.
+    fn records(&self) -> Records;
 
     /// What the edge waits for before it wants traffic, in words for a person; empty: it is ready. While it drains it
     /// is not ready.
@@ -40,6 +46,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// Makes everything available to a caller again. The error is for the log.
     async fn reset_limits(&self, whose: LimitKey) -> Result<(), String>;
+
+    /// How somebody stands with every lockout that is turned on. The error is for the log.
+    async fn lockouts(&self, whose: &Subject) -> Result<Vec<LockoutStatus>, String>;
+
+    /// Lets somebody in again. The error is for the log.
+    async fn lift_lockouts(&self, whose: &Subject) -> Result<(), String>;
 
     /// Reloads the config. The result is the revision then in force, or every error of the config that was not taken.
     async fn reload(&self) -> Result<u64, Vec<String>>;
@@ -136,6 +148,20 @@ pub struct CallerLimit {
     pub retry_after_seconds: u64,
     /// Seconds until everything is available again, rounded up.
     pub full_after_seconds: u64,
+}
+
+/// How somebody stands with one lockout.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockoutStatus {
+    /// `account_suspension` or `payment_lock`.
+    pub lockout: &'static str,
+    /// Violations or failures that count now.
+    pub strikes: u32,
+    /// So many of them, and one is kept out.
+    pub of: u32,
+    /// Until when one is kept out, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }
 
 /// One route.

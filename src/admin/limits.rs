@@ -7,14 +7,14 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
-use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Admin;
-use super::api::refuse;
+use super::answer::{Answer, body, invalid, query};
 use super::guard::Asker;
-use crate::error::Code;
+use super::{Admin, CallerLimit};
+use crate::error::{Code, Refusal};
+use crate::model::audit::{AuditAction, AuditTarget};
 use crate::model::{MiniAppId, UserId};
 use crate::policy::rate_limit::LimitKey;
 
@@ -28,6 +28,12 @@ pub(super) struct Who {
 }
 
 impl Who {
+    fn target(&self) -> AuditTarget {
+        let named = [("user", &self.user), ("app", &self.app), ("address", &self.address)];
+        let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        named.fold(AuditTarget::none(), |target, (name, value)| target.and(name, value))
+    }
+
     fn key(self) -> Result<LimitKey, String> {
         let user = self.user.map(|text| UserId::parse(&text).map_err(|_| format!("{text:?} is no Matrix user id.")));
         let app = self.app.map(|text| MiniAppId::parse(&text).map_err(|_| format!("{text:?} is no mini-app's id.")));
@@ -44,46 +50,29 @@ impl Who {
 }
 
 /// `GET /api/v1/limits?user=…&app=…`: every policy that the caller has used something of.
-pub(super) async fn limits(State(admin): State<Admin>, query: Result<Query<Who>, QueryRejection>) -> Response {
-    let key = match query.map_err(|error| error.body_text()).and_then(|Query(who)| who.key()) {
-        Ok(key) => key,
-        Err(message) => return refuse(&admin, Code::ValidationFailed, &message),
-    };
-    match admin.inner.control.limits(key).await {
-        Ok(limits) => Json(limits).into_response(),
-        Err(error) => lost(&admin, &error),
-    }
+pub(super) async fn limits(
+    State(admin): State<Admin>,
+    who: Result<Query<Who>, QueryRejection>,
+) -> Answer<Json<Vec<CallerLimit>>> {
+    let key = query(who)?.key().map_err(invalid)?;
+    Ok(Json(admin.inner.control.limits(key).await.map_err(lost)?))
 }
 
 /// `POST /api/v1/limits/reset` with `{"user": "…", "app": "…"}`: everything is available to the caller again.
 pub(super) async fn reset(
     State(admin): State<Admin>,
     Extension(asker): Extension<Asker>,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let Ok(body) = body else {
-        return refuse(&admin, Code::PayloadTooLarge, "The body is larger than anything that is expected here.");
-    };
-    let who =
-        serde_json::from_slice::<Who>(&body).map_err(|error| format!("The body is not what is expected: {error}."));
-    let key = match who.and_then(Who::key) {
-        Ok(key) => key,
-        Err(message) => return refuse(&admin, Code::ValidationFailed, &message),
-    };
-    let (name, peer) = (&asker.name, asker.peer);
-    match admin.inner.control.reset_limits(key).await {
-        Ok(()) => {
-            log::info!(target: "tmcp_edge::audit", "action=reset_limits whose={key:?} by={name:?} from={peer}");
-            Json(json!({ "reset": true })).into_response()
-        }
-        Err(error) => {
-            log::warn!(target: "tmcp_edge::audit", "action=reset_limits whose={key:?} by={name:?} from={peer} failed");
-            lost(&admin, &error)
-        }
-    }
+    who: Result<Bytes, BytesRejection>,
+) -> Answer<Json<Value>> {
+    let who: Who = body(who)?;
+    let target = who.target();
+    let key = who.key().map_err(invalid)?;
+    let done = async { admin.inner.control.reset_limits(key).await.map_err(lost) };
+    admin.change(&asker, AuditAction::LimitsReset, target, done).await?;
+    Ok(Json(json!({ "reset": true })))
 }
 
-fn lost(admin: &Admin, error: &str) -> Response {
-    log::warn!("limits of one caller cannot be had: {error}");
-    refuse(admin, Code::ServiceUnavailable, "The store that holds the limits does not answer.")
+fn lost(error: String) -> Refusal {
+    Refusal::new(Code::ServiceUnavailable, "The store that holds the limits does not answer.")
+        .inside(format!("limits of one caller cannot be had: {error}"))
 }

@@ -1,20 +1,31 @@
 //! The admin address: health, readiness, metrics, and what an operator asks of a running edge.
 //!
 //! It has a listener of its own, on the loopback interface unless the config says otherwise, and knows the edge through
-//! [`Control`] alone. A guard stands in front of every route:
+//! [`Control`] alone. What it answers stands in one table, [`ENDPOINTS`]. A guard stands in front of all of it:
 //!
 //! - the `Host` has to be an address, a loopback name or one that the config lists, so that a page that has its own
 //!   name resolve to 127.0.0.1 cannot read the admin API from an operator's browser;
-//! - what changes something takes a bearer token, which such a page cannot add, and leaves an audit line;
-//! - off loopback everything takes a token except the two probes, which then say nothing but yes or no: load balancers
+//! - what changes something takes a bearer token, which such a page cannot add, of a role that is large enough, and
+//!   leaves an audit line before it happens ([`crate::store::audit`]);
+//! - what tells of users (grants, revocations, the audit) takes a token too;
+//! - off loopback everything takes one except the two probes, which then say nothing but yes or no: load balancers
 //!   and orchestrators cannot be given one.
 
+mod answer;
 mod api;
+mod audit;
+mod cache;
 mod control;
+mod endpoints;
+mod grants;
 mod guard;
 mod limits;
 mod listener;
+mod lockouts;
 mod page;
+mod payments;
+mod records;
+mod revocations;
 
 use std::future::Future;
 use std::io;
@@ -24,7 +35,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post};
 use futures::FutureExt;
 use tokio::net::TcpListener;
 
@@ -34,8 +44,12 @@ use crate::telemetry::export::Exporter;
 
 use listener::{Bounded, Peer, Unheard};
 
+pub use endpoints::{Access, ENDPOINTS, Endpoint};
+pub use records::Records;
+
 pub use control::{
-    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, RouteLine, Status, UpstreamStatus,
+    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, LockoutStatus, RouteLine, Status,
+    UpstreamStatus,
 };
 
 /// Largest request body, bytes.
@@ -85,20 +99,13 @@ impl Admin {
     }
 
     fn router(self) -> Router {
-        Router::new()
-            .route("/", get(page::page))
-            .route("/healthz", get(api::health))
-            .route("/readyz", get(api::ready))
-            .route("/metrics", get(api::metrics))
-            .route("/api/v1/status", get(api::status))
-            .route("/api/v1/routes", get(api::routes))
-            .route("/api/v1/upstreams", get(api::upstreams))
-            .route("/api/v1/breakers", get(api::breakers))
-            .route("/api/v1/reload", post(api::reload))
-            .route("/api/v1/cache", get(api::caches).merge(delete(api::purge_by_query)))
-            .route("/api/v1/cache/purge", post(api::purge_by_body))
-            .route("/api/v1/limits", get(limits::limits))
-            .route("/api/v1/limits/reset", post(limits::reset))
+        let add = |router: Router<Admin>, endpoint: &'static Endpoint| {
+            let role = from_fn_with_state((self.clone(), endpoint), guard::role);
+            router.route(endpoint.path, (endpoint.route)().route_layer(role))
+        };
+        ENDPOINTS
+            .iter()
+            .fold(Router::new(), add)
             .fallback(api::not_found)
             .method_not_allowed_fallback(api::method_not_allowed)
             .layer(DefaultBodyLimit::max(BODY))

@@ -11,8 +11,13 @@ use axum::response::{Html, IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::Admin;
+use super::{Admin, Records};
+use crate::clock::rfc3339;
 use crate::metrics::Decision;
+use crate::model::audit::{AuditLine, AuditOutcome};
+
+/// Changes that are shown.
+const CHANGES: usize = 8;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -25,16 +30,18 @@ pub(super) fn policy() -> String {
 }
 
 pub(super) async fn page(State(admin): State<Admin>) -> Response {
-    let mut response = Html(render(&admin)).into_response();
+    let mut response = Html(render(&admin).await).into_response();
     if let Ok(policy) = HeaderValue::from_str(&admin.inner.page_policy) {
         response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     }
     response
 }
 
-fn render(admin: &Admin) -> String {
+async fn render(admin: &Admin) -> String {
     let control = &admin.inner.control;
     let (status, not_ready) = (control.status(), control.not_ready());
+    let records = control.records();
+    let changes = records.audit().lines(0, None, CHANGES).await;
     let mut page = Page(String::with_capacity(8 * 1024));
     page.raw("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">");
     page.raw("<meta http-equiv=refresh content=5><title>tmcp-edge</title><style>");
@@ -49,6 +56,8 @@ fn render(admin: &Admin) -> String {
                 Cell::text("ready"),
                 if not_ready.is_empty() { Cell::good("yes") } else { Cell::bad(not_ready.join("; ")) },
             ],
+            [Cell::text("payments"), payments(&records)],
+            [Cell::text("revocations"), followed(&records)],
             [Cell::text("version"), Cell::text(status.version)],
             [Cell::text("config revision"), Cell::text(status.revision)],
             [Cell::text("up for"), Cell::text(duration(status.uptime_seconds))],
@@ -66,6 +75,13 @@ fn render(admin: &Admin) -> String {
             ],
         ],
     );
+    let lines = changes.iter().flatten().map(|(_, line)| change(line));
+    page.table("Last changes", &["when", "who", "role", "what", "outcome"], lines);
+    if changes.is_err() {
+        page.raw("<p class=bad>The store does not answer.");
+    } else if changes.is_ok_and(|lines| lines.is_empty()) {
+        page.raw("<p>None is remembered.");
+    }
     let addresses = control.upstreams().into_iter().flat_map(|upstream| {
         let name = upstream.name;
         upstream.addresses.into_iter().map(move |address| {
@@ -107,11 +123,42 @@ fn render(admin: &Admin) -> String {
     );
     page.raw(
         "<p>More: <a href=/metrics>metrics</a>, <a href=/api/v1/status>status</a>, <a href=/api/v1/routes>routes</a>, \
-         <a href=/api/v1/upstreams>upstreams</a>, <a href=/api/v1/breakers>breakers</a>, <a href=/api/v1/cache>caches</a>.\
+         <a href=/api/v1/upstreams>upstreams</a>, <a href=/api/v1/breakers>breakers</a>, <a href=/api/v1/cache>caches</a>, \
+         <a href=/api/v1/payments>payments</a>.\
          <pre>curl -X POST   -H \"Authorization: Bearer $TOKEN\" $ADMIN/api/v1/reload\n\
-         curl -X DELETE -H \"Authorization: Bearer $TOKEN\" \"$ADMIN/api/v1/cache?all=true\"</pre>",
+         curl -X DELETE -H \"Authorization: Bearer $TOKEN\" \"$ADMIN/api/v1/cache?all=true\"\n\
+         curl -X PUT    -H \"Authorization: Bearer $TOKEN\" $ADMIN/api/v1/payments -d '{\"payments\": \"off\"}'\n\
+         curl           -H \"Authorization: Bearer $TOKEN\" $ADMIN/api/v1/audit</pre>",
     );
     page.0
+}
+
+fn payments(records: &Records) -> Cell {
+    let revocations = records.revocations.revocations();
+    match revocations.payments_off() {
+        true => Cell::bad(format!("off since {}", rfc3339(revocations.payments_switched() / 1000))),
+        false => Cell::good("on"),
+    }
+}
+
+/// How far this edge lags behind the log of revocations.
+fn followed(records: &Records) -> Cell {
+    let (revocations, now) = (records.revocations.revocations(), records.clock.tick());
+    match revocations.age(now) {
+        Some(age) if revocations.is_current(now) => Cell::good(format!("seen {} ms ago", age.as_millis())),
+        Some(age) => Cell::bad(format!("not seen for {} s: wallet calls are refused", age.as_secs())),
+        None => Cell::text("not followed"),
+    }
+}
+
+/// A change without what it was about: that may be a user, and looking at this page takes no token.
+fn change(line: &AuditLine) -> [Cell; 5] {
+    let outcome = match line.outcome {
+        AuditOutcome::Done => Cell::good(line.outcome.as_str()),
+        AuditOutcome::Begun | AuditOutcome::Failed | AuditOutcome::Refused => Cell::bad(line.outcome.as_str()),
+    };
+    let (actor, at) = (&line.actor, rfc3339(line.at_ms / 1000));
+    [Cell::text(at), Cell::text(&actor.name), Cell::text(&actor.role), Cell::text(&line.action), outcome]
 }
 
 fn duration(seconds: u64) -> String {

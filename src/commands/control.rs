@@ -7,12 +7,14 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::admin::{
-    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, RouteLine, Status, UpstreamStatus,
+    AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, LockoutStatus, Records, RouteLine,
+    Status, UpstreamStatus,
 };
 use crate::cache::{Purge, ResponseCache};
 use crate::clock::{Tick, rfc3339};
 use crate::config::Admin as Access;
 use crate::metrics::{BreakerState, CacheName, ConnectionRefusal, Metrics};
+use crate::policy::lockout::{Standing, Subject};
 use crate::policy::rate_limit::{LimitKey, Policy, Report};
 use crate::policy::route::{Route, RouteAnswer};
 use crate::server::{Counters, Handle};
@@ -33,6 +35,18 @@ pub(super) struct EdgeControl {
 impl Control for EdgeControl {
     fn access(&self) -> Access {
         self.edge.snapshot().config.server.admin.clone()
+    }
+
+    fn records(&self) -> Records {
+        let (live, config) = (self.edge.live(), self.edge.snapshot().config.clone());
+        Records {
+            store: live.store.clone(),
+            clock: live.clock.clone(),
+            audit_retention: config.server.admin.audit_retention,
+            revocations: live.revocations.clone(),
+            keyring: live.tokens.keyring.clone(),
+            issuer: config.issuer().to_owned(),
+        }
     }
 
     fn not_ready(&self) -> Vec<String> {
@@ -156,6 +170,27 @@ impl Control for EdgeControl {
         self.edge.snapshot().policy.limiter.reset(whose).await.map_err(|error| error.to_string())
     }
 
+    async fn lockouts(&self, whose: &Subject) -> Result<Vec<LockoutStatus>, String> {
+        let (snapshot, clock) = (self.edge.snapshot(), &self.edge.live().clock);
+        let Some(lockouts) = &snapshot.policy.lockouts else { return Ok(Vec::new()) };
+        let (now, unix) = (clock.tick(), clock.unix_secs());
+        let standings = lockouts.look_at(whose, now).await.map_err(|error| error.to_string())?;
+        let line = |standing: Standing| LockoutStatus {
+            lockout: crate::metrics::Label::name(standing.kind),
+            strikes: standing.strikes,
+            of: standing.of,
+            until: standing.until(unix),
+        };
+        Ok(standings.into_iter().map(line).collect())
+    }
+
+    async fn lift_lockouts(&self, whose: &Subject) -> Result<(), String> {
+        match &self.edge.snapshot().policy.lockouts {
+            Some(lockouts) => lockouts.lift(whose).await.map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
+    }
+
     async fn reload(&self) -> Result<u64, Vec<String>> {
         self.server.reloads.reload().await.map_err(|error| error.lines().map(str::to_owned).collect())
     }
@@ -180,6 +215,7 @@ pub(super) fn refresh(edge: Arc<Edge>, server: Handle, cache: Arc<ArcSwap<Respon
         let now = edge.live().clock.tick();
         let snapshot = edge.snapshot();
         metrics.ready.set(i64::from(server.lifecycle.is_ready()));
+        metrics.payments_off.set(i64::from(edge.live().revocations.revocations().payments_off()));
         metrics.buffered.set(i64::try_from(edge.live().bodies.used()).unwrap_or(i64::MAX));
         for (name, entries, bytes) in usages(&edge, &cache.load()) {
             metrics.cache_entries.set(name, entries);

@@ -143,7 +143,7 @@ fn write_config(
         aws_lc_rs::rand::fill(&mut key).map_err(|_| std::io::Error::other("no randomness"))?;
         private(&master_key, &BASE64_STANDARD.encode(key))?;
     }
-    private(&state.join("admin-tokens"), &format!("dev:{}\n", secrets.admin_token))?;
+    private(&state.join("admin-tokens"), &format!("dev:admin:{}\n", secrets.admin_token))?;
     private(&state.join("webhook.secret"), &secrets.webhook_secret)?;
     let hash: String = digest::digest(&digest::SHA256, secrets.client_secret.as_bytes())
         .as_ref()

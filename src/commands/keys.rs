@@ -3,26 +3,28 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{load, open_store};
+use super::{audit, load, open_store};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::live;
+use crate::model::audit::{AuditAction, AuditTarget};
 use crate::model::{MiniAppId, Scope, ScopeSet, UserId};
 use crate::policy::authn::Generation;
-use crate::policy::keyring::{Keyring, TokenRequest, issuer_of};
+use crate::policy::keyring::{Keyring, KeyringError, TokenRequest, issuer_of};
 use crate::store;
 use crate::store::revocations::RevocationLog;
 
 /// `tmcp-edge keys new`.
 pub fn new(path: &Path) -> Result<ExitCode, String> {
-    let kid = open(&load(path)?)?.announce(now()).map_err(|error| error.to_string())?;
+    let kid = changed(path, AuditAction::KeyNew, AuditTarget::none(), |keyring| keyring.announce(now()))?;
     println!("{kid} is announced. Let verifiers fetch it, then run `keys rotate`.");
     Ok(ExitCode::SUCCESS)
 }
 
 /// `tmcp-edge keys list`.
 pub fn list(path: &Path) -> Result<ExitCode, String> {
-    let lines = open(&load(path)?)?.list(now()).map_err(|error| error.to_string())?;
+    let (keyring, _) = open_both(&load(path)?)?;
+    let lines = keyring.list(now()).map_err(|error| error.to_string())?;
     if lines.is_empty() {
         println!("No keys yet: the first start makes one, and so does `keys new`.");
         return Ok(ExitCode::SUCCESS);
@@ -44,7 +46,7 @@ pub fn list(path: &Path) -> Result<ExitCode, String> {
 
 /// `tmcp-edge keys rotate`.
 pub fn rotate(path: &Path) -> Result<ExitCode, String> {
-    let rotated = open(&load(path)?)?.rotate(now()).map_err(|error| error.to_string())?;
+    let rotated = changed(path, AuditAction::KeyRotate, AuditTarget::none(), |keyring| keyring.rotate(now()))?;
     println!("{} signs now.", rotated.signing);
     if let Some(retiring) = rotated.retiring {
         println!("{retiring} stays published until the last token it signed has expired.");
@@ -60,14 +62,16 @@ pub fn rotate(path: &Path) -> Result<ExitCode, String> {
 
 /// `tmcp-edge keys reseal`.
 pub fn reseal(path: &Path) -> Result<ExitCode, String> {
-    open(&load(path)?)?.reseal(now()).map_err(|error| error.to_string())?;
+    changed(path, AuditAction::KeyReseal, AuditTarget::none(), |keyring| keyring.reseal(now()))?;
     println!("Every key is sealed under keys.master_key_file; once all edges use it, the previous one can go.");
     Ok(ExitCode::SUCCESS)
 }
 
 /// `tmcp-edge keys revoke`.
 pub fn revoke(path: &Path, kid: &str) -> Result<ExitCode, String> {
-    let successor = open(&load(path)?)?.revoke(kid, now()).map_err(|error| error.to_string())?;
+    let target = AuditTarget::of("key", kid);
+    let successor =
+        changed(path, AuditAction::KeyRevoke, target, |keyring| store::blocking(keyring.revoke(kid, now())))?;
     println!("{kid} is revoked: running edges refuse its tokens within a second.");
     if let Some(successor) = successor {
         println!("{successor} signs now.");
@@ -116,8 +120,18 @@ fn scopes(list: &str) -> Result<ScopeSet, String> {
     list.split_whitespace().map(known).collect()
 }
 
-fn open(config: &Config) -> Result<Keyring, String> {
-    open_both(config).map(|(keyring, _)| keyring)
+/// Changes the ring, with its audit line around the change.
+fn changed<T>(
+    path: &Path,
+    action: AuditAction,
+    target: AuditTarget,
+    change: impl FnOnce(&Keyring) -> Result<T, KeyringError>,
+) -> Result<T, String> {
+    let config = load(path)?;
+    let (store, clock) = open_store(&config)?;
+    let keyring = live::open_keyring(&config, &store, Generation::default())?;
+    let audit = audit::log(&config, &store, &clock);
+    audit::audited(&audit, action, target, || change(&keyring).map_err(|error| error.to_string()))
 }
 
 fn open_both(config: &Config) -> Result<(Keyring, RevocationLog), String> {

@@ -1,6 +1,7 @@
 //! What the command line does. Each command is a function that returns an exit code, or what to tell the person who
 //! typed it.
 
+mod audit;
 mod control;
 pub mod dev;
 pub mod inspect;
@@ -17,6 +18,7 @@ use log::LevelFilter;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::store::Backend;
+use crate::store::audit::LOG_TARGET;
 
 /// Reads a config, with `${NAME}` taken from the environment.
 pub(crate) fn load(path: &Path) -> Result<Config, String> {
@@ -41,5 +43,7 @@ pub(crate) fn start_logging(level: LevelFilter) {
     for name in TALKATIVE {
         logger.filter_module(name, level.min(LevelFilter::Info));
     }
+    // Who changed what is told whatever the level is.
+    logger.filter_module(LOG_TARGET, LevelFilter::Info);
     logger.init();
 }

@@ -1,71 +1,59 @@
-//! `revoke`: takes tokens back, or calls payments off. It writes to the store; running edges follow within a second.
+//! `revoke`: takes tokens back, or calls payments off. It writes to the store; running edges follow within a second. The
+//! admin address does the same at `/api/v1/revocations` and `/api/v1/payments`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{load, open_store};
+use super::{audit, load, open_store};
 use crate::clock::Clock;
-use crate::model::{MiniAppId, Revocation, Revoked, UserId};
+use crate::model::audit::{AuditAction, AuditTarget};
+use crate::model::{Revocation, RevokeOrder, RevokeRequest, Revoked};
 use crate::policy::authn::verifier::MAX_LIFETIME;
 use crate::store;
 use crate::store::revocations::RevocationLog;
 
-/// What `tmcp-edge revoke` was told to revoke, as it was typed.
-#[derive(Clone, Debug, Default)]
-pub struct Asked {
-    /// `--app`.
-    pub app: Option<String>,
-    /// `--user`.
-    pub user: Option<String>,
-    /// `--grant`.
-    pub grant: Option<String>,
-    /// `--token`.
-    pub token: Option<String>,
+/// What `tmcp-edge revoke` was told, as it was typed.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// Something that was given out.
+    Revoke(RevokeRequest),
     /// `--payments`: whether they are to be let through.
-    pub payments: Option<bool>,
+    Payments(bool),
 }
 
 /// `tmcp-edge revoke`.
-pub fn revoke(path: &Path, asked: &Asked) -> Result<ExitCode, String> {
+pub fn revoke(path: &Path, asked: Asked) -> Result<ExitCode, String> {
     let config = load(path)?;
     let what = what(asked, Clock::system().unix_secs())?;
     let (store, clock) = open_store(&config)?;
+    let audit = audit::log(&config, &store, &clock);
     let log = RevocationLog::new(store, clock);
-    let Revocation { what, .. } = store::blocking(log.append(what)).map_err(|error| error.to_string())?;
+    let Revocation { what, .. } = audit::audited(&audit, AuditAction::of(&what), AuditTarget::from(&what), || {
+        store::blocking(log.append(what.clone())).map_err(|error| error.to_string())
+    })?;
     println!("{}. Running edges follow within a second.", told(&what));
     Ok(ExitCode::SUCCESS)
 }
 
-fn what(asked: &Asked, now: u64) -> Result<Revoked, String> {
-    let app = |text: &String| MiniAppId::parse(text).map_err(|error| format!("--app {text}: {error}"));
-    let user = |text: &String| UserId::parse(text).map_err(|error| format!("--user {text}: {error}"));
+fn what(asked: Asked, now: u64) -> Result<Revoked, String> {
     match asked {
-        Asked { app: Some(a), user: Some(u), grant: None, token: None, payments: None } => {
-            Ok(Revoked::Pair(user(u)?, app(a)?))
-        }
-        Asked { app: Some(a), user: None, grant: None, token: None, payments: None } => Ok(Revoked::App(app(a)?)),
-        Asked { app: None, user: Some(u), grant: None, token: None, payments: None } => Ok(Revoked::User(user(u)?)),
-        Asked { app: None, user: None, grant: Some(grant), token: None, payments: None } => {
-            Ok(Revoked::Grant(grant.clone()))
-        }
-        // No token lives longer than that, so nothing needs to be remembered beyond.
-        Asked { app: None, user: None, grant: None, token: Some(jti), payments: None } => {
-            Ok(Revoked::Token { jti: jti.clone(), expires_at: now + MAX_LIFETIME })
-        }
-        Asked { app: None, user: None, grant: None, token: None, payments: Some(on) } => {
-            Ok(Revoked::Payments { off: !on })
-        }
-        _ => Err("say one of --app, --user, --app with --user, --grant, --token and --payments".to_owned()),
+        Asked::Payments(on) => Ok(Revoked::Payments { off: !on }),
+        Asked::Revoke(request) => match request.read(now + MAX_LIFETIME)? {
+            RevokeOrder::Log(what) => Ok(what),
+            RevokeOrder::OwnKey(kid) => {
+                Err(format!("a key of our own is withdrawn by `keys revoke {kid}`; another's needs --issuer"))
+            }
+        },
     }
 }
 
 fn told(what: &Revoked) -> String {
     match what {
-        Revoked::Grant(grant) => format!("The tokens of grant {grant} are revoked"),
+        Revoked::Grant(grant) => format!("Grant {grant} has ended and its tokens are revoked"),
         Revoked::Pair(user, app) => format!("What {user} allowed {app} is revoked"),
         Revoked::User(user) => format!("Every token of {user} is revoked"),
         Revoked::App(app) => format!("Every token of {app} is revoked"),
-        Revoked::Key { kid, .. } => format!("Every token signed with {kid} is revoked"),
+        Revoked::Key { issuer, kid } => format!("Every token of {issuer} signed with {kid} is revoked"),
         Revoked::Token { jti, .. } => format!("The token {jti} is revoked"),
         Revoked::Payments { off: true } => "Payments are switched off".to_owned(),
         Revoked::Payments { off: false } => "Payments are let through again".to_owned(),

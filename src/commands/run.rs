@@ -88,6 +88,9 @@ pub(super) fn start(
                     let _ = spans.set(exporting);
                 }
                 edge.snapshot().upstreams.start(&started.runtime);
+                if let (Some(shared), Store::Redis(store)) = (&edge.live().shared, &edge.snapshot().config.store) {
+                    started.runtime.block_on(shared.meet(store.timeouts.connect));
+                }
                 started.runtime.spawn(look_after(edge.clone()));
                 *admin.lock() = Some(serve_admin(&started, edge.clone(), cache)?);
                 let addresses: Vec<String> = started.addresses.iter().map(ToString::to_string).collect();

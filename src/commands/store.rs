@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::load;
+use super::{audit, load};
 use crate::clock::{Clock, rfc3339};
 use crate::config;
 use crate::metrics::Metrics;
+use crate::model::audit::{AuditAction, AuditTarget};
 use crate::store::archive::{self, Reader};
 use crate::store::folder::{self, ServiceLock};
-use crate::store::{self, Backend, transfer};
+use crate::store::{self, Backend, StoreError, transfer};
 
 /// `tmcp-edge store backup`: works while an edge serves.
 pub fn backup(path: &Path, to: &Path) -> Result<ExitCode, String> {
@@ -52,10 +53,15 @@ pub fn restore(path: &Path, from: &Path, force: bool) -> Result<ExitCode, String
     let _alone = alone(&config.store)?;
     let store = open(&config.store, &clock)?;
     let elapsed = Duration::from_secs(clock.unix_secs().saturating_sub(reader.taken()));
-    let moved = runtime()?.block_on(async {
-        make_room(&*store, force).await?;
-        transfer::restore(&*store, &mut reader, elapsed).await.map_err(|error| format!("the restore failed: {error}"))
-    })?;
+    let audit = audit::log(&config, &store, &clock);
+    let target = AuditTarget::of("backup", from.display()).and("taken", rfc3339(reader.taken())).and("force", force);
+    let moved =
+        runtime()?.block_on(audit.around(audit::change(AuditAction::StoreRestore, target), unwritten, async {
+            make_room(&*store, force).await?;
+            transfer::restore(&*store, &mut reader, elapsed)
+                .await
+                .map_err(|error| format!("the restore failed: {error}"))
+        }))?;
     println!("{} records of {} are restored.", moved.records, rfc3339(reader.taken()));
     println!(
         "{} were left out: what has expired, and permissions with their codes and refresh tokens, which may have been \
@@ -68,7 +74,8 @@ pub fn restore(path: &Path, from: &Path, force: bool) -> Result<ExitCode, String
 
 /// `tmcp-edge store copy`: from one config's store to another's.
 pub fn copy(path: &Path, to: &Path, force: bool, stopped: bool) -> Result<ExitCode, String> {
-    let (from, to) = (load(path)?.store, load(to)?.store);
+    let (from, to_config) = (load(path)?.store, load(to)?);
+    let to = to_config.store.clone();
     if from == to {
         return Err("both configs name the same store".to_owned());
     }
@@ -78,11 +85,13 @@ pub fn copy(path: &Path, to: &Path, force: bool, stopped: bool) -> Result<ExitCo
     let stands_still = stopped || still.is_some();
     let _alone = alone(&to)?;
     let (source, target) = (open(&from, &clock)?, open(&to, &clock)?);
-    let moved = runtime()?.block_on(async {
+    let audit = audit::log(&to_config, &target, &clock);
+    let what = AuditTarget::of("from", path.display()).and("force", force);
+    let moved = runtime()?.block_on(audit.around(audit::change(AuditAction::StoreCopy, what), unwritten, async {
         make_room(&*target, force).await?;
         let copied = transfer::copy(&*source, &*target, stands_still).await;
         copied.map_err(|error| format!("the copy failed: {error}"))
-    })?;
+    }))?;
     println!("{} records are copied.", moved.records);
     if !stands_still {
         println!(
@@ -125,6 +134,10 @@ async fn make_room(store: &dyn Backend, force: bool) -> Result<(), String> {
 pub(super) fn open(store: &config::Store, clock: &Clock) -> Result<Arc<dyn Backend>, String> {
     let metrics = Metrics::new(&[]).map_err(|error| error.to_string())?;
     store::open_unseen(store, clock, &Arc::new(metrics)).map(|opened| opened.store)
+}
+
+fn unwritten(error: StoreError) -> String {
+    audit::unwritten(&error)
 }
 
 fn runtime() -> Result<Runtime, String> {

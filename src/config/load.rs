@@ -14,7 +14,7 @@ use super::tokens::MasterKeys;
 use super::tree::{NOTHING, Node};
 use super::types::{AccessLog, Config, Log, Server, Validation};
 use super::upstream::{Upstreams, WALLET};
-use super::{appservice, egress, limits, miniapps, oauth, server, store, tokens, upstream, validation};
+use super::{appservice, egress, limits, lockouts, miniapps, oauth, server, store, tokens, upstream, validation};
 use crate::model::ids::is_server_name;
 
 /// Reads a config and every file that it names. `env` answers for `${NAME}`.
@@ -107,6 +107,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
     let rate_limits = block(m, "rate_limits", limits::policies).unwrap_or_else(limits::built_in);
     let rate_limit_overrides =
         m.get("rate_limit_overrides").map(|v| limits::overrides(&v, &rate_limits, known_apps)).unwrap_or_default();
+    let lockouts = m.section("lockouts", lockouts::read);
     let known = Known { policies: &rate_limits, upstreams: names };
     let endpoints = block(m, "tmcp_endpoints", |v| endpoints::read(v, &known)).unwrap_or_default();
     let sound = m.whole().load.faults() == faults;
@@ -135,6 +136,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
         oauth,
         rate_limits,
         rate_limit_overrides,
+        lockouts,
         endpoints,
         validation: rules,
         cache,

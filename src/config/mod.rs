@@ -20,6 +20,7 @@ mod endpoints;
 mod explain;
 mod limits;
 mod load;
+mod lockouts;
 mod map;
 pub mod miniapp;
 mod miniapps;

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use super::map::Map;
 use super::net::is_host_name;
+use super::problem::Problem;
 use super::reader::Value;
 use super::secret::Secret;
 use super::types::{Admin, AdminToken, IpNet, Listen, ListenTls, Server, ServerLimits};
+use crate::model::Role;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
 const ADDRESS: &str = "an address and port such as 0.0.0.0:8443 or [::]:8443";
 
 /// Reads `server`.
@@ -115,31 +118,65 @@ fn admin(m: &mut Map<'_>) -> Admin {
             "tokens_file: <path>, or a loopback address",
         );
     }
-    Admin { address, tokens, hosts }
+    let audit_retention = m.or("audit_retention", 400 * DAY, |v| v.duration(DAY..=3660 * DAY));
+    Admin { address, tokens, audit_retention, hosts }
 }
 
-/// One token a line, `name:token` or `token`; empty lines and lines that begin with `#` are left out.
+/// What a line of the tokens file looks like.
+const TOKEN_LINE: &str = "name:role:token, the role viewer, operator or admin (name:token is an admin's), the token of at least 16 \
+                          printable ASCII characters without a colon";
+
+/// One token a line; empty lines and lines that begin with `#` are left out. Every bad line is told of, by its place in
+/// that file and never by what stands in it.
 fn admin_tokens(value: &Value<'_>) -> Option<Vec<AdminToken>> {
+    let path = value.path()?;
     let file = value.secret_file()?;
-    let mut tokens = Vec::new();
+    let mut tokens: Vec<AdminToken> = Vec::new();
+    let faults = value.load.faults();
     for (at, line) in file.expose().lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (name, token) = match line.split_once(':') {
-            Some((name, token)) => (name.trim().to_owned(), token.trim()),
-            None => (format!("line {}", at + 1), line),
-        };
-        if name.is_empty() || token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic()) {
-            return value.refuse(
-                format!("line {} of that file is no token", at + 1),
-                "name:token or token, the token of at least 16 printable ASCII characters",
-            );
+        let read =
+            admin_token(line, at + 1).and_then(|token| match tokens.iter().find(|other| other.token == token.token) {
+                Some(other) => Err(format!("the same token as that of {}", other.name)),
+                None => Ok(token),
+            });
+        match read {
+            Ok(token) => tokens.push(token),
+            Err(message) => value.load.problems.borrow_mut().push(Problem {
+                file: path.clone(),
+                line: at + 1,
+                column: 1,
+                key_path: String::new(),
+                message,
+                expected: TOKEN_LINE.to_owned(),
+            }),
         }
-        tokens.push(AdminToken { name, token: Secret::new(token) });
+    }
+    if value.load.faults() > faults {
+        return None;
     }
     if tokens.is_empty() { value.refuse("no token in that file", "one token a line") } else { Some(tokens) }
+}
+
+/// The token of a line. The error says what is wrong without showing what may be a token.
+fn admin_token(line: &str, number: usize) -> Result<AdminToken, String> {
+    let parts: Vec<&str> = line.split(':').map(str::trim).collect();
+    let (name, role, token) = match *parts.as_slice() {
+        [token] => (format!("line {number}"), Role::Admin, token),
+        [name, token] => (name.to_owned(), Role::Admin, token),
+        [name, role, token] => (name.to_owned(), Role::parse(role).ok_or("no role between the two colons")?, token),
+        _ => return Err("more than two colons".to_owned()),
+    };
+    if name.is_empty() {
+        return Err("no name before the colon".to_owned());
+    }
+    if token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("no token at the end of the line".to_owned());
+    }
+    Ok(AdminToken { name, role, token: Secret::new(token) })
 }
 
 fn proxies(value: &Value<'_>) -> Option<IpNet> {

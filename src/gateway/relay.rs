@@ -183,6 +183,7 @@ impl Gateway {
         } else {
             wallet::error_of_answer(pools::WALLET, head.status, &head.headers, &body)
         };
+        passage.context.snapshot.policy.refused_by_wallet(&passage.context.trail, refusal.code()).await;
         let shape = Shape::of_path(session.req_header().uri.path());
         let (request_id, unix) = (passage.context.request_id, passage.context.unix.as_secs());
         let answer = response::refusal(&refusal, shape, request_id.as_str(), unix);

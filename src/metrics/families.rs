@@ -59,6 +59,13 @@ families! {
     TOKENS Counter "tmcp_edge_token_validations_total" ["result"] "TEP tokens looked at, by what came of it.";
     REVOCATIONS Counter "tmcp_edge_revocations_total" ["kind"] "Revocations put in force here, those found at the start included.";
     REVOCATIONS_CURRENT Gauge "tmcp_edge_revocations_current" [] "1 while the log of revocations has been seen within the last second, else 0: wallet calls are then refused.";
+    REVOCATION_SECONDS Histogram "tmcp_edge_revocation_lag_seconds" ["kind"] "Time from a revocation to its being in force here, by the clocks of both edges.";
+    PAYMENTS_OFF Gauge "tmcp_edge_payments_off" [] "1 while every payment is called off, else 0.";
+    OAUTH_QUESTIONS Counter "tmcp_edge_oauth_authorizations_total" ["flow", "outcome"] "Requests to ask a user, by authorize or by a device.";
+    OAUTH_ANSWERS Counter "tmcp_edge_oauth_consents_total" ["flow", "outcome"] "Answers of users.";
+    OAUTH_TOKENS Counter "tmcp_edge_oauth_token_requests_total" ["grant_type", "outcome"] "Requests for tokens by clients that may ask, by what came of them; a device's polls are the ones of grant type device_code.";
+    OAUTH_REUSE Counter "tmcp_edge_oauth_reuse_detected_total" ["credential"] "Codes and refresh tokens that were used a second time, which ended their grants.";
+    OAUTH_INTROSPECTIONS Counter "tmcp_edge_oauth_introspections_total" ["result"] "Introspections, by what they said.";
     CREDENTIALS Counter "tmcp_edge_credentials_total" ["kind", "result"] "Credentials other than TEP tokens looked at, by what came of it.";
     SCOPES Counter "tmcp_edge_scopes_used_total" ["scope"] "Requests admitted by virtue of a scope.";
     LIMITS Counter "tmcp_edge_limit_decisions_total" ["policy", "decision"] "Decisions of limit policies.";
@@ -68,6 +75,7 @@ families! {
     LIMIT_STORE_FAILURES Counter "tmcp_edge_limit_store_failures_total" [] "Questions about limits that Redis did not answer in time.";
     LIMIT_STORE_UP Gauge "tmcp_edge_limit_store_up" [] "1 while limits are counted in Redis; 0 while each policy's on_store_failure holds, and where there is no Redis.";
     LIMIT_INSTANCES Gauge "tmcp_edge_limit_instances" [] "Instances that share the limits, as last seen.";
+    LOCKOUTS Counter "tmcp_edge_lockouts_total" ["kind"] "Callers suspended, and users whose payments were locked, on account of what this edge saw.";
     BODIES_REFUSED Counter "tmcp_edge_bodies_refused_total" ["reason"] "Request bodies refused.";
     BODIES_SANITISED Counter "tmcp_edge_bodies_sanitised_total" [] "Request bodies that sanitising changed.";
     BUFFERED Gauge "tmcp_edge_buffered_body_bytes" [] "Bytes of the buffered-body budget in use.";

@@ -45,6 +45,20 @@ pub struct Metrics {
     pub revocations: Counters<RevocationKind>,
     /// 1 while the log of revocations has been seen lately.
     pub revocations_current: IntGauge,
+    /// From a revocation to its being in force.
+    pub revocation_lag: Histograms<RevocationKind>,
+    /// 1 while payments are called off.
+    pub payments_off: IntGauge,
+    /// Requests to ask a user.
+    pub oauth_questions: Counters2<OauthFlow, OauthQuestion>,
+    /// Answers of users.
+    pub oauth_answers: Counters2<OauthFlow, OauthAnswer>,
+    /// Requests for tokens.
+    pub oauth_tokens: Counters2<GrantType, Issuance>,
+    /// Codes and refresh tokens used again.
+    pub oauth_reuse: Counters<Reused>,
+    /// Introspections.
+    pub oauth_introspections: Counters<Introspection>,
     /// Other credentials looked at.
     pub credentials: Counters2<Credential, CredentialResult>,
     /// Requests admitted by virtue of a scope.
@@ -61,6 +75,8 @@ pub struct Metrics {
     pub limit_store_up: IntGauge,
     /// Instances that share the limits.
     pub limit_instances: IntGauge,
+    /// Callers suspended, users' payments locked.
+    pub lockouts: Counters<LockoutKind>,
     /// Request bodies refused.
     pub bodies_refused: Counters<BodyRefusal>,
     /// Request bodies that sanitising changed.
@@ -136,6 +152,13 @@ impl Metrics {
             tokens: Counters::new(r, &families::TOKENS)?,
             revocations: Counters::new(r, &families::REVOCATIONS)?,
             revocations_current: tables::gauge(r, &families::REVOCATIONS_CURRENT)?,
+            revocation_lag: Histograms::new(r, &families::REVOCATION_SECONDS)?,
+            payments_off: tables::gauge(r, &families::PAYMENTS_OFF)?,
+            oauth_questions: Counters2::new(r, &families::OAUTH_QUESTIONS)?,
+            oauth_answers: Counters2::new(r, &families::OAUTH_ANSWERS)?,
+            oauth_tokens: Counters2::new(r, &families::OAUTH_TOKENS)?,
+            oauth_reuse: Counters::new(r, &families::OAUTH_REUSE)?,
+            oauth_introspections: Counters::new(r, &families::OAUTH_INTROSPECTIONS)?,
             credentials: Counters2::new(r, &families::CREDENTIALS)?,
             scopes: Counters::new(r, &families::SCOPES)?,
             limit_answers: Counters::new(r, &families::LIMIT_ANSWERS)?,
@@ -144,6 +167,7 @@ impl Metrics {
             limit_store_failures: tables::counter(r, &families::LIMIT_STORE_FAILURES)?,
             limit_store_up: tables::gauge(r, &families::LIMIT_STORE_UP)?,
             limit_instances: tables::gauge(r, &families::LIMIT_INSTANCES)?,
+            lockouts: Counters::new(r, &families::LOCKOUTS)?,
             bodies_refused: Counters::new(r, &families::BODIES_REFUSED)?,
             bodies_sanitised: tables::counter(r, &families::BODIES_SANITISED)?,
             buffered: tables::gauge(r, &families::BUFFERED)?,

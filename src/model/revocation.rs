@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::oauth::GrantId;
 use super::{MiniAppId, UserId};
 
 /// Whose tokens are revoked, or what else is called off.
@@ -61,4 +62,122 @@ pub struct Revocation {
     pub at: u64,
     /// What it revokes.
     pub what: Revoked,
+}
+
+/// What somebody asks to have revoked, as it was typed. One thing is named: a mini-app, a user, both of them together, a
+/// grant, a token, or a key.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeRequest {
+    /// A mini-app's id.
+    pub app: Option<String>,
+    /// A Matrix user id.
+    pub user: Option<String>,
+    /// A grant's id: the claim `grant_id` of its tokens.
+    pub grant: Option<String>,
+    /// A token's id: its claim `jti`.
+    pub token: Option<String>,
+    /// A key's id: the `kid` of its tokens.
+    pub key: Option<String>,
+    /// With `key`: whose key it is, the claim `iss` of its tokens. Left out: our own.
+    pub issuer: Option<String>,
+}
+
+/// What is to be done to fulfil a [`RevokeRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevokeOrder {
+    /// It goes into the log of revocations.
+    Log(Revoked),
+    /// A key of our own ring is withdrawn there.
+    OwnKey(String),
+}
+
+/// Longest id of a token or key, and longest issuer, bytes.
+const LONGEST: usize = 512;
+
+impl RevokeRequest {
+    /// Reads it. `until`: when the longest-lived token that is issued now expires, seconds since the Unix epoch; a revoked
+    /// token's id has to be remembered for no longer.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for whoever asks.
+    pub fn read(self, until: u64) -> Result<RevokeOrder, String> {
+        let app = self.app.map(|text| MiniAppId::parse(&text).map_err(|error| format!("app {text:?}: {error}.")));
+        let user = self.user.map(|text| UserId::parse(&text).map_err(|error| format!("user {text:?}: {error}.")));
+        let grant = self.grant.map(|text| {
+            let id = GrantId::parse(&text).ok_or_else(|| format!("grant {text:?}: expected 32 hex digits."))?;
+            Ok::<_, String>(id.to_string())
+        });
+        let token = self.token.map(|text| plain("token", text));
+        let key = self.key.map(|text| plain("key", text));
+        let issuer = self.issuer.map(|text| plain("issuer", text));
+        let named = (app.transpose()?, user.transpose()?, grant.transpose()?, token.transpose()?, key.transpose()?);
+        let revoked = match (named, issuer.transpose()?) {
+            ((Some(app), Some(user), None, None, None), None) => Revoked::Pair(user, app),
+            ((Some(app), None, None, None, None), None) => Revoked::App(app),
+            ((None, Some(user), None, None, None), None) => Revoked::User(user),
+            ((None, None, Some(grant), None, None), None) => Revoked::Grant(grant),
+            ((None, None, None, Some(jti), None), None) => Revoked::Token { jti, expires_at: until },
+            ((None, None, None, None, Some(kid)), Some(issuer)) => Revoked::Key { issuer, kid },
+            ((None, None, None, None, Some(kid)), None) => return Ok(RevokeOrder::OwnKey(kid)),
+            _ => {
+                return Err(
+                    "Name one thing: app, user, both of them, grant, token, or key (with its issuer).".to_owned()
+                );
+            }
+        };
+        Ok(RevokeOrder::Log(revoked))
+    }
+}
+
+fn plain(what: &str, text: String) -> Result<String, String> {
+    let fits = !text.is_empty() && text.len() <= LONGEST && text.bytes().all(|b| b.is_ascii_graphic());
+    if fits { Ok(text) } else { Err(format!("{what}: expected 1 to {LONGEST} printable ASCII characters.")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<RevokeOrder, String> {
+        serde_json::from_str::<RevokeRequest>(json).unwrap().read(100)
+    }
+
+    #[test]
+    fn one_thing_is_revoked() {
+        let (user, app) = (UserId::parse("@a:b.example").unwrap(), MiniAppId::parse("ma_shop").unwrap());
+        let grant = "0123456789abcdef0123456789abcdef";
+        for (json, what) in [
+            (r#"{"app": "ma_shop"}"#.to_owned(), Revoked::App(app.clone())),
+            (r#"{"user": "@a:b.example"}"#.to_owned(), Revoked::User(user.clone())),
+            (r#"{"user": "@a:b.example", "app": "ma_shop"}"#.to_owned(), Revoked::Pair(user, app)),
+            (format!(r#"{{"grant": "{grant}"}}"#), Revoked::Grant(grant.to_owned())),
+            (r#"{"token": "j"}"#.to_owned(), Revoked::Token { jti: "j".to_owned(), expires_at: 100 }),
+            (
+                r#"{"key": "k", "issuer": "https://id.example"}"#.to_owned(),
+                Revoked::Key { issuer: "https://id.example".to_owned(), kid: "k".to_owned() },
+            ),
+        ] {
+            assert_eq!(read(&json), Ok(RevokeOrder::Log(what)), "{json}");
+        }
+        assert_eq!(read(r#"{"key": "k"}"#), Ok(RevokeOrder::OwnKey("k".to_owned())));
+    }
+
+    #[test]
+    fn everything_else_is_told_of() {
+        for (json, told) in [
+            ("{}", "Name one thing"),
+            (r#"{"app": "ma_shop", "grant": "0123456789abcdef0123456789abcdef"}"#, "Name one thing"),
+            (r#"{"issuer": "x"}"#, "Name one thing"),
+            (r#"{"token": "j", "issuer": "x"}"#, "Name one thing"),
+            (r#"{"app": "shop/1"}"#, "app"),
+            (r#"{"user": "alice"}"#, "user"),
+            (r#"{"grant": "x"}"#, "32 hex digits"),
+            (r#"{"token": ""}"#, "token: expected"),
+            (r#"{"key": "a b"}"#, "key: expected"),
+        ] {
+            let error = read(json).unwrap_err();
+            assert!(error.contains(told), "{json}: {error}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use super::authn::{Authn, HomeserverTokens, Registry, Rules, UserHasher, Verifie
 use super::guard::{PeerGuard, Peers};
 use super::issuers::Issuers;
 use super::keyring::issuer_of;
+use super::lockout::Lockouts;
 use super::rate_limit::{Engine, Limiter, Policies};
 use super::route::RouteTable;
 use super::validate::Validator;
@@ -46,6 +47,7 @@ impl Policy {
         let policies = Policies::new(&config.rate_limits, &config.rate_limit_overrides).map_err(|e| e.to_string())?;
         let limiter = Limiter::new(policies, from.limits.clone());
         let limits = route_limits(&table, &limiter, &from.tokens.metrics);
+        let lockouts = Lockouts::new(&config.lockouts, from.limits, &from.tokens.metrics).map_err(|e| e.to_string())?;
         let guard = PeerGuard::new(&config.server.limits, from.peers.clone()).map_err(|error| error.to_string())?;
         let validator = Validator::new(&config.validation).map_err(|error| error.to_string())?;
         let authn = authn(&from)?;
@@ -53,6 +55,7 @@ impl Policy {
             table,
             authn,
             limiter,
+            lockouts,
             validator: Arc::new(validator),
             guard,
             clock: from.clock.clone(),

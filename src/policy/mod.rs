@@ -9,6 +9,7 @@
 //! | `path`, `route`, `trie` | which operation is it, in the one reading that the path has? |
 //! | `authn`, `keyring`, `issuers`, `whoami` | who is calling? |
 //! | `authz` | may the caller do this? |
+//! | `lockout` | has the caller gone too far? |
 //! | `rate_limit` | may the caller do it now? |
 //! | `validate`, `json`, `sanitize`, `schema` | is the request what the operation takes? |
 
@@ -20,6 +21,7 @@ pub mod guard;
 pub mod issuers;
 pub mod json;
 pub mod keyring;
+pub mod lockout;
 pub mod path;
 pub mod rate_limit;
 pub mod route;
@@ -45,6 +47,7 @@ use crate::model::rows::{Auth, limit};
 use authn::{Authn, Caller};
 pub use build::Ingredients;
 use guard::PeerGuard;
+use lockout::Lockouts;
 use path::PathView;
 use rate_limit::{Claim, Decision, LimitKey, Limiter, PolicyId, Report};
 use route::{Route, RouteTable};
@@ -114,6 +117,8 @@ pub struct Policy {
     pub authn: Authn,
     /// How much is too much.
     pub limiter: Limiter,
+    /// Who has gone too far, where the config asks for it.
+    pub lockouts: Option<Lockouts>,
     /// What a request may look like.
     pub validator: Arc<Validator>,
     /// The guard at the door.
@@ -169,6 +174,7 @@ impl Policy {
                 return Err(refusal);
             }
         };
+        self.let_in(trail, (now, unix)).await?;
 
         if let Some(held) = trail.caller.scopes() {
             authz::check(&route.scopes, held)?;
@@ -224,8 +230,25 @@ impl Policy {
                 return Err(refusal);
             }
         };
-        self.limit(client, trail, 1, (self.clock.tick(), self.clock.unix_secs())).await?;
+        let moment = (self.clock.tick(), self.clock.unix_secs());
+        self.let_in(trail, moment).await?;
+        self.limit(client, trail, 1, moment).await?;
         Ok(Permit { route, body: Some(body) })
+    }
+
+    /// Refuses callers that are kept out. Before anything else is done for them, so that all they cost is the look.
+    async fn let_in(&self, trail: &Trail, moment: (Tick, u64)) -> Result<(), Refusal> {
+        match &self.lockouts {
+            Some(lockouts) => Box::pin(lockouts.check(&trail.caller, trail.operation(), moment)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note of what the wallet answered to a call that it refused: payments that keep failing lock.
+    pub async fn refused_by_wallet(&self, trail: &Trail, code: Code) {
+        if let Some(lockouts) = &self.lockouts {
+            lockouts.refused_by_wallet(&trail.caller, trail.operation(), code, self.clock.tick()).await;
+        }
     }
 
     /// Reads the body and judges it whole. A large one is judged on a thread that may be kept busy.
@@ -295,9 +318,12 @@ impl Policy {
             .inside("limits: the store does not answer, and a policy of this route is closed then")
             .retry_after(1)),
             Decision::Refused(report) => {
-                let refusal = report.refusal();
                 trail.limit = Some(report);
-                Err(refusal)
+                let refusal = report.refusal();
+                Err(match &self.lockouts {
+                    Some(lockouts) => Box::pin(lockouts.violated(&trail.caller, refusal, (now, unix))).await,
+                    None => refusal,
+                })
             }
         }
     }

@@ -299,6 +299,8 @@ pub enum StoreError {
     Full(String),
     /// What is stored cannot be read: damaged, or of a later release.
     Malformed(String),
+    /// A cursor that no dump of this store gave.
+    NoSuchCursor,
     /// Anything else that is nobody's fault but ours.
     Internal(String),
 }
@@ -310,6 +312,7 @@ impl fmt::Display for StoreError {
             StoreError::NotDurable(why) => write!(f, "the store could not make it safe: {why}"),
             StoreError::Full(why) => write!(f, "the store takes no more writes: {why}"),
             StoreError::Malformed(why) => write!(f, "the store holds what cannot be read: {why}"),
+            StoreError::NoSuchCursor => f.write_str("that is no cursor of a dump of this store"),
             StoreError::Internal(why) => write!(f, "the store failed: {why}"),
         }
     }

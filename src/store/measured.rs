@@ -46,7 +46,7 @@ fn name_of(error: &StoreError) -> StoreResult {
         StoreError::NotDurable(_) => StoreResult::NotDurable,
         StoreError::Full(_) => StoreResult::Full,
         StoreError::Malformed(_) => StoreResult::Malformed,
-        StoreError::Internal(_) => StoreResult::Internal,
+        StoreError::NoSuchCursor | StoreError::Internal(_) => StoreResult::Internal,
     }
 }
 

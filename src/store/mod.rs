@@ -7,9 +7,11 @@
 //! | `embedded` | the store in the data folder (redb) |
 //! | `archive` | backup files |
 //! | `transfer` | backup, restore and copy |
+//! | `audit` | who changed what |
 //! | `folder` | the data folder: whose it is, and which edge serves from it |
 //! | `measured` | counting around a back end |
 //! | `contract` | the tests that every back end has to pass |
+//! | `failing` | a store that does not take what a test says |
 //! | `refusal` | what a caller is told when the store fails |
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one sealed file in the store's folder |
@@ -19,11 +21,14 @@
 //! | `seal` | how secrets lie in a store |
 
 pub mod archive;
+pub mod audit;
 pub mod backend;
 mod blocking;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
+#[cfg(test)]
+pub(crate) mod failing;
 pub mod folder;
 pub mod keys;
 mod measured;

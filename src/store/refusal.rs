@@ -7,7 +7,7 @@ use crate::error::{Code, Refusal};
 const RETRY_AFTER: u64 = 5;
 
 impl From<StoreError> for Refusal {
-    /// 503 for what passes, 500 for what does not.
+    /// 503 for what passes, 500 for what does not, 400 for a cursor that the caller made up.
     fn from(error: StoreError) -> Refusal {
         let inside = error.to_string();
         match error {
@@ -16,6 +16,10 @@ impl From<StoreError> for Refusal {
                     .retry_after(RETRY_AFTER)
                     .inside(inside)
             }
+            StoreError::NoSuchCursor => Refusal::new(
+                Code::ValidationFailed,
+                "cursor is none that an answer here gave. Begin again without one.",
+            ),
             StoreError::Malformed(_) | StoreError::Internal(_) => Refusal::internal(inside),
         }
     }

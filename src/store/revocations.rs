@@ -14,8 +14,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::oauth::Grants;
 use super::{Applied, Backend, Batch, Condition, Partition, Read, StoreError};
 use crate::clock::Clock;
+use crate::model::oauth::GrantId;
 use crate::model::{Revocation, Revoked};
 
 /// What is told when the log grows.
@@ -59,17 +61,36 @@ struct Stored {
     what: Revoked,
 }
 
+impl Stored {
+    fn revocation(self) -> Revocation {
+        Revocation { number: self.number, at: self.at, what: self.what }
+    }
+}
+
 impl RevocationLog {
     /// Kept in `store`.
     pub fn new(store: Arc<dyn Backend>, clock: Clock) -> RevocationLog {
         RevocationLog { store, clock }
     }
 
-    /// Writes a revocation down, durably, and tells everybody who follows.
+    /// Writes a revocation down, durably, and tells everybody who follows. A revoked grant ends with its code and its
+    /// refresh tokens, which would outlive what is remembered of its revocation.
     ///
     /// # Errors
     /// When the store fails; the revocation may have happened all the same, and it does no harm to revoke again.
     pub async fn append(&self, what: Revoked) -> Result<Revocation, StoreError> {
+        // First what is already out, then what could yet be fetched: a failure in between leaves nothing in force that a
+        // second try would not reach.
+        let revocation = self.note(what).await?;
+        if let Revoked::Grant(id) = &revocation.what
+            && let Some(id) = GrantId::parse(id)
+        {
+            Grants::new(self.store.clone()).end(id).await?;
+        }
+        Ok(revocation)
+    }
+
+    async fn note(&self, what: Revoked) -> Result<Revocation, StoreError> {
         for _ in 0..TRIES {
             let head = self.store.get(&partition(), HEAD, Read::Latest).await?;
             let (previous, condition) = match &head {
@@ -123,9 +144,19 @@ impl RevocationLog {
                 return Ok(None);
             }
             expected = stored.number;
-            found.push(Revocation { number: stored.number, at: stored.at, what: stored.what });
+            found.push(stored.revocation());
         }
         Ok((expected >= last).then_some(found))
+    }
+
+    /// Up to `limit` of the last hour's revocations with numbers above `known`, in order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn recent(&self, known: u64, limit: usize) -> Result<Vec<Revocation>, StoreError> {
+        let page = self.store.scan(&partition(), LOG, Some(&log_name(known)), limit, Read::Latest).await?;
+        let read = |entry: &[u8]| decode::<Stored>(entry).map(Stored::revocation);
+        page.iter().map(|(_, entry)| read(&entry.value)).collect()
     }
 
     /// Everything that still matters, and the number up to which it is complete.
@@ -136,7 +167,7 @@ impl RevocationLog {
         // Before the entries: one that comes in between is then read twice, rather than never.
         let number = self.number().await?;
         let entries = self.scan(STATE, None).await?.into_iter();
-        Ok((number, entries.map(|s| Revocation { number: s.number, at: s.at, what: s.what }).collect()))
+        Ok((number, entries.map(Stored::revocation).collect()))
     }
 
     async fn scan(&self, prefix: &str, mut after: Option<String>) -> Result<Vec<Stored>, StoreError> {
@@ -221,6 +252,8 @@ mod tests {
         assert_eq!(log.since(0).await.unwrap().unwrap(), [first.clone(), second.clone()]);
         assert_eq!(log.since(first.number).await.unwrap().unwrap(), std::slice::from_ref(&second));
         assert_eq!(log.since(second.number).await.unwrap().unwrap(), []);
+        assert_eq!(log.recent(0, 1).await.unwrap(), std::slice::from_ref(&first));
+        assert_eq!(log.recent(first.number, 9).await.unwrap(), std::slice::from_ref(&second));
         assert_eq!(log.since(first.number - 1).await.unwrap(), None, "a number that was never given");
 
         time.advance(LOGGED_FOR * 2);

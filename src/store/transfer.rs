@@ -14,6 +14,7 @@ use std::io::{Read as Source, Write};
 use std::time::Duration;
 
 use super::archive::{ArchiveError, Reader, Writer};
+use super::audit::is_audit;
 use super::backend::{Backend, Batch, Operation, Partition, Record, StoreError};
 
 /// Records that are moved at a time.
@@ -140,22 +141,22 @@ pub async fn copy(from: &dyn Backend, to: &dyn Backend, stands_still: bool) -> R
     }
 }
 
-/// Whether nothing is stored.
+/// Whether nothing is stored but the audit lines that a try to fill it left.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn is_empty(store: &dyn Backend) -> Result<bool, StoreError> {
     let mut cursor = None;
     loop {
-        match store.dump(cursor, 1).await? {
-            (records, _) if !records.is_empty() => return Ok(false),
+        match store.dump(cursor, PIECE).await? {
+            (records, _) if !records.iter().all(is_audit) => return Ok(false),
             (_, None) => return Ok(true),
             (_, next) => cursor = next,
         }
     }
 }
 
-/// Removes everything that is stored.
+/// Removes everything that is stored but the audit lines: whoever empties a store leaves a line that says so.
 ///
 /// # Errors
 /// When the store fails; part of it may be gone then.
@@ -164,7 +165,7 @@ pub async fn clear(store: &dyn Backend) -> Result<(), StoreError> {
     loop {
         let (records, next) = store.dump(cursor, PIECE).await?;
         let mut batches: BTreeMap<Partition, Batch> = BTreeMap::new();
-        for record in records {
+        for record in records.into_iter().filter(|record| !is_audit(record)) {
             let partition = partition(&record).clone();
             let batch = match batches.remove(&partition) {
                 Some(batch) => batch,
@@ -265,8 +266,11 @@ mod tests {
         assert!(to.get(&app, "long", Read::Latest).await.unwrap().is_some());
         assert_eq!(to.get(&app, "brief", Read::Latest).await.unwrap(), None);
         assert_eq!(to.get(&Partition::of("grant", &["1"]), "n1", Read::Latest).await.unwrap(), None);
+        let audit = Partition::of("audit", &[]);
+        to.apply(Batch::new(audit.clone()).unwrap().put("line/1", "{}", None)).await.unwrap();
         clear(&to).await.unwrap();
         assert!(is_empty(&to).await.unwrap());
+        assert!(to.get(&audit, "line/1", Read::Latest).await.unwrap().is_some(), "who emptied it is still known");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use tmcp_edge::model::Scope;
 use crate::edge::{ADMIN_TOKEN, APP, Setup, TestEdge, fresh_user};
 use crate::headers::check_standing;
 use crate::upstream::{Reply, Scripted};
-use crate::wire::{Answer, Request, Wire};
+use crate::wire::{Answer, Request};
 
 const ORDERS: &str = "/partner/v1/orders";
 const MONDAY: &str = "Mon, 23 Nov 2026 08:00:00 GMT";
@@ -40,14 +40,6 @@ fn ask(edge: &TestEdge, path: &str, token: &str) -> Answer {
 
 fn cache(answer: &Answer) -> &str {
     answer.header("x-cache").unwrap_or("none")
-}
-
-fn admin(edge: &TestEdge, request: Request) -> Answer {
-    let mut wire = Wire::to(edge.admin);
-    let request = request.header("host", edge.admin.to_string()).bearer(ADMIN_TOKEN);
-    wire.write(request.head_bytes()).unwrap();
-    wire.write(request.body_bytes()).unwrap();
-    wire.answer().unwrap()
 }
 
 #[test]
@@ -125,12 +117,12 @@ fn a_write_or_an_operator_makes_it_forget() {
     }
     assert_eq!(edge.send(Request::post(ORDERS, "{}").bearer(&writer)).status, 200);
     assert_eq!([cache(&ask(&edge, "", &writer)), cache(&ask(&edge, "", &other))], ["MISS", "HIT"]);
-    let purged = admin(&edge, Request::post("/api/v1/cache/purge", "{\"path_prefix\":\"/partner/\"}"));
+    let purged = edge.at_admin(ADMIN_TOKEN, Request::post("/api/v1/cache/purge", "{\"path_prefix\":\"/partner/\"}"));
     assert_eq!(purged.status, 200, "{}", purged.text());
     assert!(purged.json()["purged"].as_u64().unwrap() >= 2, "{}", purged.text());
     assert_eq!([cache(&ask(&edge, "", &writer)), cache(&ask(&edge, "", &other))], ["MISS", "MISS"]);
     let before = partner.seen().len();
-    let reloaded = admin(&edge, Request::new("POST", "/api/v1/reload").body(""));
+    let reloaded = edge.at_admin(ADMIN_TOKEN, Request::new("POST", "/api/v1/reload").body(""));
     assert_eq!(reloaded.status, 200, "{}", reloaded.text());
     assert_eq!(cache(&ask(&edge, "", &writer)), "HIT", "a reload that does not touch the cache leaves it");
     assert_eq!(partner.seen().len(), before);

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub const PUBLIC_APP: &str = "ma_notes_001";
 pub const OFFICIAL_APP: &str = "ma_bank_001";
 /// What opens the admin address.
 pub const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// What lets one look there, and no more.
+pub const VIEWER_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 /// For the edge to come up, on a machine that is busy.
 const START_WITHIN: Duration = Duration::from_secs(60);
 
@@ -256,7 +258,7 @@ impl TestEdge {
         aws_lc_rs::rand::fill(&mut master_key).unwrap();
         let master_key = BASE64_STANDARD.encode(master_key);
         write(place, "master.key", &master_key);
-        write(place, "admin-tokens", &format!("test:{ADMIN_TOKEN}\n"));
+        write(place, "admin-tokens", &format!("test:{ADMIN_TOKEN}\nwatch:viewer:{VIEWER_TOKEN}\n"));
         write(place, "as-token", &as_token);
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         write(place, "edge.crt", &pair.cert.pem());
@@ -355,6 +357,20 @@ impl TestEdge {
         let place = config::Store::Embedded { path: self.folder.path().join("store") };
         let metrics = Arc::new(Metrics::new(&[]).unwrap());
         tmcp_edge::store::open(&place, &Clock::system(), &metrics).unwrap().store
+    }
+
+    /// Runs another command on the config to its end.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        let config = self.folder.path().join("edge.yaml");
+        Command::new(env!("CARGO_BIN_EXE_tmcp-edge")).args(arguments).arg("--config").arg(config).output().unwrap()
+    }
+
+    /// Asks the admin address, with a token of it.
+    pub fn at_admin(&self, token: &str, request: Request) -> Answer {
+        let request = request.header("host", self.admin.to_string()).bearer(token);
+        let mut wire = Wire::to(self.admin);
+        wire.write([request.head_bytes(), request.body_bytes()].concat()).unwrap();
+        wire.answer().unwrap()
     }
 
     /// Waits for something that a test does itself.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::edge::{ADMIN_TOKEN, Setup, eventually, fresh_ip, fresh_user, ordinary, shared};
-use crate::wire::{Request, Wire};
+use crate::wire::Request;
 
 #[test]
 fn each_request_leaves_one_line() {
@@ -75,12 +75,7 @@ fn a_row_of_the_config_is_counted_and_logged_under_its_own_name() {
         assert_eq!(answer.status, 404);
         assert_eq!(answer.header("x-protocol-operation"), Some(name));
     }
-    let metrics = || {
-        let mut wire = Wire::to(edge.admin);
-        let request = Request::get("/metrics").header("host", edge.admin.to_string()).bearer(ADMIN_TOKEN);
-        wire.write(request.head_bytes()).unwrap();
-        wire.answer().unwrap().text()
-    };
+    let metrics = || edge.at_admin(ADMIN_TOKEN, Request::get("/metrics")).text();
     // A request is counted behind its answer.
     for (name, count) in [("partner_orders", 2), ("custom_wallet_balance", 1)] {
         for line in [

@@ -19,6 +19,7 @@ mod http2;
 mod json;
 mod life;
 mod limits;
+mod lockouts;
 mod logs;
 mod matrix;
 mod oauth;

@@ -1,6 +1,7 @@
 //! Faults of `server`, `rate_limits` and `tmcp_endpoints`, word for word.
 
 use super::*;
+use crate::model::Role;
 
 fn server(text: &str) -> Result<Config, Problems> {
     with_files(&format!("{BASE}server: {{ {text} }}\n"), &files())
@@ -97,11 +98,41 @@ fn an_open_admin_address_needs_tokens_to_run() {
     let config = open(", tokens_file: token, hosts: [admin.internal]").unwrap();
     assert_eq!(config.server.admin.tokens[0].name, "line 1");
     assert!(!config.require_for_run().unwrap_err().to_string().contains("admin"));
-    let files = files().with("c/token", "# tokens\nops: 0123456789abcdef\nshort\n");
+    assert_eq!(config.server.admin.tokens[0].role, Role::Admin);
+    assert_eq!(config.server.admin.audit_retention, Duration::from_secs(400 * 86_400));
+}
+
+#[test]
+fn admin_tokens_have_roles_and_bad_lines_are_told_of_where_they_stand() {
     let text =
         format!("{BASE}server: {{ listen: [{{ address: '127.0.0.1:80' }}], admin: {{ tokens_file: token }} }}\n");
-    let told = with_files(&text, &files).unwrap_err().to_string();
-    assert!(told.ends_with("server.admin.tokens_file: line 3 of that file is no token, expected name:token or token, the token of at least 16 printable ASCII characters"), "{told}");
+    let read = |tokens: &str| with_files(&text, &files().with("c/token", tokens));
+    let config = read("# tokens\nwatch:viewer:0123456789abcdef0\nduty : operator : 0123456789abcdef1\nroot:admin:0123456789abcdef2\nold:0123456789abcdef3\n\n0123456789abcdef4\n").unwrap();
+    let read_back: Vec<(&str, Role)> =
+        config.server.admin.tokens.iter().map(|token| (token.name.as_str(), token.role)).collect();
+    let expected = [
+        ("watch", Role::Viewer),
+        ("duty", Role::Operator),
+        ("root", Role::Admin),
+        ("old", Role::Admin),
+        ("line 7", Role::Admin),
+    ];
+    assert_eq!(read_back, expected);
+    let told = read("ops:0123456789abcdef\nshort\nduty:opreator:0123456789abcdef1\n:viewer:0123456789abcdef2\nother:0123456789abcdef\na:b:c:d\n")
+        .unwrap_err()
+        .to_string();
+    let expected = "expected name:role:token, the role viewer, operator or admin (name:token is an admin's), the token of at least 16 printable ASCII characters without a colon";
+    let lines = [
+        (2, "no token at the end of the line"),
+        (3, "no role between the two colons"),
+        (4, "no name before the colon"),
+        (5, "the same token as that of ops"),
+        (6, "more than two colons"),
+    ];
+    let lines: Vec<String> =
+        lines.iter().map(|(line, fault)| format!("c/token:{line}:1: {fault}, {expected}")).collect();
+    assert_eq!(told, lines.join("\n"));
+    assert!(read("# nothing\n").unwrap_err().to_string().contains("server.admin.tokens_file: no token in that file"));
 }
 
 #[test]
@@ -376,5 +407,37 @@ fn faults_of_a_redis() {
     ] {
         let problems = store(text).expect_err(text).to_string();
         assert!(problems.contains(&told), "{text}: {problems}");
+    }
+}
+
+#[test]
+fn lockouts_are_off_unless_written_and_then_the_protocols() {
+    assert_eq!(with("").unwrap().lockouts, Lockouts::default());
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let on = with("lockouts: { account_suspension: {}, payment_lock: { failures: 3, within: 30m } }").unwrap().lockouts;
+    let suspension = Lockout { strikes: 10, within: minutes(60), lasts: minutes(60) };
+    let lock = Lockout { strikes: 3, within: minutes(30), lasts: minutes(30) };
+    assert_eq!(on, Lockouts { account_suspension: Some(suspension), payment_lock: Some(lock) });
+    for (text, told) in [
+        (
+            "account_suspension: true",
+            "lockouts.account_suspension: found true, expected a map with violations, within and lasts",
+        ),
+        (
+            "account_suspension: { violations: 0 }",
+            "lockouts.account_suspension.violations: found 0, expected a whole number from 1 to 100",
+        ),
+        (
+            "payment_lock: { lasts: 1m }",
+            "lockouts.payment_lock: ends after 1m, while strikes of the last 5m still count, expected lasts to be at least within",
+        ),
+        (
+            "payment_lock: { violations: 3 }",
+            "lockouts.payment_lock.violations: unknown key, expected one of: failures, within, lasts",
+        ),
+        ("suspension: {}", "lockouts.suspension: unknown key, expected account_suspension or payment_lock"),
+    ] {
+        let text = problems(&format!("lockouts: {{ {text} }}\n"));
+        assert!(text.ends_with(told), "{text}\n is not\n{told}");
     }
 }

@@ -94,7 +94,7 @@ fn wrong_types_are_told_with_what_was_found() {
         ),
         (
             "stoer: {}",
-            "c/edge.yaml:4:1: stoer: unknown key (did you mean store?), expected one of: public_url, server_name, server, store, keys, upstreams, miniapps, tokens, oauth, rate_limits, rate_limit_overrides, tmcp_endpoints, validation_rules, cache, appservice, cors, egress, log, telemetry",
+            "c/edge.yaml:4:1: stoer: unknown key (did you mean store?), expected one of: public_url, server_name, server, store, keys, upstreams, miniapps, tokens, oauth, rate_limits, rate_limit_overrides, lockouts, tmcp_endpoints, validation_rules, cache, appservice, cors, egress, log, telemetry",
         ),
     ] {
         assert_eq!(problems(text), told);

@@ -50,6 +50,8 @@ pub struct Config {
     pub rate_limits: BTreeMap<String, LimitPolicy>,
     /// Limits of single mini-apps.
     pub rate_limit_overrides: Vec<LimitOverride>,
+    /// Who is kept out for having gone too far.
+    pub lockouts: Lockouts,
     /// Rows laid over the built-in table.
     pub endpoints: Vec<Endpoint>,
     /// What a request may look like.

@@ -55,6 +55,26 @@ pub struct LimitOverride {
     pub burst: u32,
 }
 
+/// Who is kept out for having gone too far (protocol sections 8 and 9); both are off unless a config turns them on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lockouts {
+    /// Callers that keep calling over their limits: `ACCOUNT_SUSPENDED`.
+    pub account_suspension: Option<Lockout>,
+    /// Users whose payments keep failing: `PAYMENT_LOCKED`.
+    pub payment_lock: Option<Lockout>,
+}
+
+/// How much is too much, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lockout {
+    /// Strikes after which somebody is kept out.
+    pub strikes: u32,
+    /// The time in which those strikes have to fall.
+    pub within: Duration,
+    /// How long it lasts; not less than `within`, so that nobody comes out with strikes left.
+    pub lasts: Duration,
+}
+
 /// A row of `tmcp_endpoints`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

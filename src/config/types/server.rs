@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::secret::Secret;
+use crate::model::Role;
 
 /// Listeners, caps and time-outs.
 #[derive(Clone, Debug)]
@@ -61,8 +62,10 @@ pub struct ListenTls {
 pub struct Admin {
     /// Address and port; loopback by default.
     pub address: SocketAddr,
-    /// Bearer tokens for calls that change something, one a line in the file (`name:token` or `token`).
+    /// Bearer tokens, one a line in the file (`name:role:token`; an old `name:token` or `token` is an admin's).
     pub tokens: Vec<AdminToken>,
+    /// How long audit lines are kept.
+    pub audit_retention: Duration,
     /// `Host` values besides the address itself, `localhost` and loopback literals that are answered.
     pub hosts: Vec<String>,
 }
@@ -72,6 +75,8 @@ pub struct Admin {
 pub struct AdminToken {
     /// Who holds it, for the audit line.
     pub name: String,
+    /// What its holder may do.
+    pub role: Role,
     /// The token.
     pub token: Secret,
 }

@@ -5,6 +5,7 @@
 
 use crate::config::MiniApp;
 use crate::error::{OauthError, Refusal};
+use crate::metrics::{OauthFlow, OauthQuestion};
 use crate::model::oauth::consent::address;
 use crate::model::oauth::{Challenge, ClientId, Consent};
 use crate::operations::{Call, Local, Services};
@@ -20,6 +21,14 @@ const SESSION: &str = "{session}";
 
 /// Checks the request and sends the user's browser to the consent page.
 pub async fn answer(_permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
+    let asked = ask(services, call).await;
+    let question =
+        if matches!(asked, Ok((OauthQuestion::Put, _))) { OauthQuestion::Put } else { OauthQuestion::Refused };
+    services.metrics.oauth_questions.inc(OauthFlow::Code, question);
+    asked.map(|(_, answer)| answer)
+}
+
+async fn ask(services: &Services, call: &Call<'_>) -> Result<(OauthQuestion, Local), Refusal> {
     let form = Form::parse(call.query.unwrap_or_default().as_bytes())?;
     let name = super::required(&form, "client_id")?;
     let registry = services.verifier.registry();
@@ -40,14 +49,15 @@ pub async fn answer(_permit: &Permit, services: &Services, call: &Call<'_>) -> R
         Err(refusal) => {
             let error = refusal.oauth_error().unwrap_or(OauthError::InvalidRequest);
             let answer = [("error", error.as_str()), ("error_description", refusal.message())];
-            return Local::see_other(&address(redirect, state, issuer, &answer));
+            return Ok((OauthQuestion::Refused, Local::see_other(&address(redirect, state, issuer, &answer))?));
         }
     };
     let session = Questions::new(services.store.clone()).put(&consent, services.config.oauth.session_ttl).await?;
-    match &services.config.oauth.consent_url {
-        Some(template) => Local::see_other(&template.replace(SESSION, session.expose())),
-        None => Local::see_other(&format!("{issuer}/oauth2/consent?session={}", session.expose())),
-    }
+    let page = match &services.config.oauth.consent_url {
+        Some(template) => template.replace(SESSION, session.expose()),
+        None => format!("{issuer}/oauth2/consent?session={}", session.expose()),
+    };
+    Ok((OauthQuestion::Put, Local::see_other(&page)?))
 }
 
 fn checked(

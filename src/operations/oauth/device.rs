@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::error::{OauthError, Refusal};
+use crate::metrics::{OauthFlow, OauthQuestion};
 use crate::model::oauth::Device;
 use crate::model::oauth::device::INTERVAL;
 use crate::operations::{Call, Local, Services};
@@ -13,6 +14,13 @@ use super::{client_of, form_of, now, scopes_of};
 
 /// Gives the device a code to show and a code to ask with.
 pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
+    let begun = begin(permit, services, call).await;
+    let question = if begun.is_ok() { OauthQuestion::Put } else { OauthQuestion::Refused };
+    services.metrics.oauth_questions.inc(OauthFlow::Device, question);
+    begun
+}
+
+async fn begin(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
     let (client, form) = (client_of(call)?, form_of(permit)?);
     let scopes = scopes_of(form.get("scope").unwrap_or_default(), &client.app)?.difference(Device::NEVER);
     if scopes.is_empty() {

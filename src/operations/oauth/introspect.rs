@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::error::{Challenge, Code, Refusal};
+use crate::metrics::Introspection;
 use crate::model::MiniAppId;
 use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
@@ -30,6 +31,8 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         Some(refresh) => of_refresh(services, &refresh, may_see).await?,
         None => of_access(services, token, may_see).await?,
     };
+    let result = if found.is_some() { Introspection::Active } else { Introspection::Inactive };
+    services.metrics.oauth_introspections.inc(result);
     Ok(Local::secret(found.unwrap_or_else(|| json!({"active": false})).to_string()))
 }
 

@@ -23,7 +23,6 @@ use crate::model::token::TepClaims;
 use crate::model::{Revoked, Scope, ScopeSet};
 use crate::policy::authn::{Caller, Client};
 use crate::policy::{Form, Permit};
-use crate::store::oauth::Grants;
 
 /// Longest list of scopes, bytes.
 const MAX_SCOPE: usize = 2048;
@@ -74,11 +73,9 @@ fn now(services: &Services) -> u64 {
 }
 
 /// Ends a grant for good: its code, its refresh tokens and its access tokens.
-async fn end(services: &Services, id: GrantId) -> Result<Option<Grant>, Refusal> {
-    // First what is already out, then what could yet be fetched: a failure in between leaves nothing in force that a
-    // second try would not reach.
+async fn end(services: &Services, id: GrantId) -> Result<(), Refusal> {
     services.revocations.revoke(Revoked::Grant(id.to_string())).await?;
-    Ok(Grants::new(services.store.clone()).end(id).await?)
+    Ok(())
 }
 
 /// Whether a grant has been withdrawn, with or without its record being gone: by user, mini-app or both.

@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::config::MiniApp;
 use crate::error::{Code, Refusal};
+use crate::metrics::{OauthAnswer, OauthFlow};
 use crate::model::oauth::device::Answer;
 use crate::model::oauth::{Consent, Device, GrantId, UserCode};
 use crate::model::{ScopeSet, UserId, wording};
@@ -144,20 +145,23 @@ impl Asking {
         let new = ticked.intersection(self.new);
         services.approvals().add(&self.user, &self.question.app.id, new, now.as_secs()).await?;
         let millis = millis(now);
-        match self.question.what {
+        let flow = self.flow();
+        let target = match self.question.what {
             What::Consent { session, held } => {
                 let consent = held.value.clone();
                 let ttl = services.config.oauth.code_ttl;
                 let code = services.questions().approve(&session, held, granted, millis, ttl).await?;
                 let code = code.ok_or_else(over)?;
-                Ok(Some(consent.address(services.config.issuer(), &[("code", code.expose())])))
+                Some(consent.address(services.config.issuer(), &[("code", code.expose())]))
             }
             What::Device { id, held } => {
                 let approved = held.value.clone().approved(self.user, granted).ok_or_else(over)?;
                 let done = services.devices().change(id, &held, &approved, millis).await?;
-                done.then_some(None).ok_or_else(over)
+                done.then_some(None).ok_or_else(over)?
             }
-        }
+        };
+        services.metrics.oauth_answers.inc(flow, OauthAnswer::Approved);
+        Ok(target)
     }
 
     /// The user's no.
@@ -165,18 +169,25 @@ impl Asking {
     /// # Errors
     /// As [`Asking::approve`].
     pub async fn deny(self, services: &Services) -> Result<Option<String>, Refusal> {
-        match self.question.what {
+        let flow = self.flow();
+        let target = match self.question.what {
             What::Consent { session, held } => {
                 let done = services.questions().refuse(&session, &held).await?;
                 let fault = [("error", "access_denied"), ("error_description", "The user said no.")];
-                done.then(|| Some(held.value.address(services.config.issuer(), &fault))).ok_or_else(over)
+                done.then(|| Some(held.value.address(services.config.issuer(), &fault))).ok_or_else(over)?
             }
             What::Device { id, held } => {
                 let denied = held.value.clone().denied().ok_or_else(over)?;
                 let done = services.devices().change(id, &held, &denied, millis(services.clock.unix())).await?;
-                done.then_some(None).ok_or_else(over)
+                done.then_some(None).ok_or_else(over)?
             }
-        }
+        };
+        services.metrics.oauth_answers.inc(flow, OauthAnswer::Denied);
+        Ok(target)
+    }
+
+    fn flow(&self) -> OauthFlow {
+        if self.is_device() { OauthFlow::Device } else { OauthFlow::Code }
     }
 }
 

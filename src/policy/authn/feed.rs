@@ -21,8 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub struct RevocationFeed {
     log: RevocationLog,
     revocations: Arc<Revocations>,
-    /// Up to where the log has been applied. Held while looking, so that two looks happen one after the other.
-    known: tokio::sync::Mutex<u64>,
+    /// Up to where the log has been applied; `None` before the first look. Held while looking, so that two looks happen one
+    /// after the other.
+    known: tokio::sync::Mutex<Option<u64>>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -35,7 +36,7 @@ impl RevocationFeed {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> RevocationFeed {
-        RevocationFeed { log, revocations, known: tokio::sync::Mutex::new(0), clock, metrics }
+        RevocationFeed { log, revocations, known: tokio::sync::Mutex::new(None), clock, metrics }
     }
 
     /// Revokes: durably, here at once and everywhere within a second.
@@ -52,6 +53,19 @@ impl RevocationFeed {
         Ok(revocation)
     }
 
+    /// Calls payments off at this edge alone, for when the store does not take it for all of them. The next switch that
+    /// the store takes counts again.
+    pub fn call_payments_off_here(&self) {
+        let now = u64::try_from(self.clock.unix().as_millis()).unwrap_or(u64::MAX);
+        let number = now.max(self.revocations.payments_switched() + 1);
+        self.revocations.apply(&Revocation { number, at: now / 1000, what: Revoked::Payments { off: true } });
+    }
+
+    /// The log that it follows.
+    pub fn log(&self) -> &RevocationLog {
+        &self.log
+    }
+
     /// What has been revoked, in memory.
     pub fn revocations(&self) -> &Arc<Revocations> {
         &self.revocations
@@ -65,15 +79,22 @@ impl RevocationFeed {
         let mut known = self.known.lock().await;
         // Before asking: what is revoked while the answer is on its way is not in it.
         let asked = self.clock.tick();
-        let (number, new) = match self.log.since(*known).await? {
-            Some(new) => (new.last().map_or(*known, |last| last.number), new),
+        let before = known.unwrap_or_default();
+        let (number, new) = match self.log.since(before).await? {
+            Some(new) => (new.last().map_or(before, |last| last.number), new),
             None => self.log.all().await?,
         };
+        let now = self.clock.unix();
         for revocation in &new {
             self.revocations.apply(revocation);
-            self.metrics.revocations.inc(RevocationKind::of(&revocation.what));
+            let kind = RevocationKind::of(&revocation.what);
+            self.metrics.revocations.inc(kind);
+            // Numbers are times. What is found at the start is as old as it is.
+            if known.is_some() {
+                self.metrics.revocation_lag.observe(kind, now.saturating_sub(Duration::from_millis(revocation.number)));
+            }
         }
-        *known = number;
+        *known = Some(number);
         self.revocations.agree(number, asked);
         Ok(())
     }

@@ -108,6 +108,17 @@ impl Revocations {
         agreed == NEVER || now.since(Tick(agreed)) <= STALE_AFTER
     }
 
+    /// How long ago this memory last agreed with the log; `None`: no log is followed.
+    pub fn age(&self, now: Tick) -> Option<Duration> {
+        let agreed = self.agreed.load(Ordering::Acquire);
+        (agreed != NEVER).then(|| now.since(Tick(agreed)))
+    }
+
+    /// The number of the last switch of payments, which is when it was thrown in milliseconds since the Unix epoch; 0: never.
+    pub fn payments_switched(&self) -> u64 {
+        self.payments.load(Ordering::Acquire) >> 1
+    }
+
     /// Whether all payments are called off.
     pub fn payments_off(&self) -> bool {
         self.payments.load(Ordering::Acquire) & 1 == 1

@@ -1,5 +1,5 @@
-//! What `tmcp-edge keys` does. Each change is in the store when the call returns, which blocks until then; edges that are
-//! running notice within a second.
+//! What `tmcp-edge keys` does. Each change is in the store when the call returns, which blocks until then but for
+//! revoking, which a running edge does too; edges notice within a second.
 
 use super::{Keyring, KeyringError, PURPOSE};
 use crate::policy::authn::verifier::MAX_LIFETIME;
@@ -92,8 +92,8 @@ impl Keyring {
     ///
     /// # Errors
     /// [`KeyringError::NoSuchKey`], or when the ring cannot be read or written.
-    pub fn revoke(&self, kid: &str, now: u64) -> Result<Option<String>, KeyringError> {
-        self.change(now, |document| {
+    pub async fn revoke(&self, kid: &str, now: u64) -> Result<Option<String>, KeyringError> {
+        self.changed(now, |document| {
             let key = document.keys.iter_mut().find(|key| key.kid == kid);
             let key = key.ok_or_else(|| KeyringError::NoSuchKey(kid.to_owned()))?;
             let signed = key.state == KeyState::Signing;
@@ -102,6 +102,7 @@ impl Keyring {
             key.sealed = None;
             if signed { self.promote(document, now) } else { Ok(None) }
         })
+        .await
     }
 
     /// The ring's keys, oldest first.
@@ -141,28 +142,34 @@ impl Keyring {
     fn change<T: Send>(
         &self,
         now: u64,
+        change: impl FnMut(&mut KeyDocument) -> Result<T, KeyringError> + Send,
+    ) -> Result<T, KeyringError> {
+        store::blocking(self.changed(now, change))
+    }
+
+    async fn changed<T: Send>(
+        &self,
+        now: u64,
         mut change: impl FnMut(&mut KeyDocument) -> Result<T, KeyringError> + Send,
     ) -> Result<T, KeyringError> {
-        store::blocking(async {
-            let outcome = self
-                .keys
-                .update(|document| {
-                    self.check_master_key(document)?;
-                    document.master_key = self.sealer.fingerprint();
-                    let done = |at: Option<u64>| at.is_some_and(|at| at + LISTED_FOR < now);
-                    document.keys.retain(|key| !done(key.revoked) && !done(key.accepted_until));
-                    // A retired key's private part has nothing left to do.
-                    let retired = |key: &&mut KeyRecord| key.accepted_until.is_some_and(|until| until <= now);
-                    document.keys.iter_mut().filter(retired).for_each(|key| key.sealed = None);
-                    for key in &mut document.keys {
-                        self.seal_afresh(key)?;
-                    }
-                    change(document)
-                })
-                .await?;
-            self.refresh().await?;
-            Ok(outcome)
-        })
+        let outcome = self
+            .keys
+            .update(|document| {
+                self.check_master_key(document)?;
+                document.master_key = self.sealer.fingerprint();
+                let done = |at: Option<u64>| at.is_some_and(|at| at + LISTED_FOR < now);
+                document.keys.retain(|key| !done(key.revoked) && !done(key.accepted_until));
+                // A retired key's private part has nothing left to do.
+                let retired = |key: &&mut KeyRecord| key.accepted_until.is_some_and(|until| until <= now);
+                document.keys.iter_mut().filter(retired).for_each(|key| key.sealed = None);
+                for key in &mut document.keys {
+                    self.seal_afresh(key)?;
+                }
+                change(document)
+            })
+            .await?;
+        self.refresh().await?;
+        Ok(outcome)
     }
 
     /// Seals every key under the current master key, after the master key was changed. So does every other change of the

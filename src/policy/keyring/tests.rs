@@ -96,7 +96,7 @@ fn a_running_edge_notices_what_commands_do() {
     assert!(!refresh());
     assert_ne!(edge.generation.current(), before);
     assert_eq!(edge.ring().signing_kid(), Some(first.as_str()));
-    let second = command.revoke(&first, NOW).unwrap().unwrap();
+    let second = store::blocking(command.revoke(&first, NOW)).unwrap().unwrap();
     assert!(refresh());
     assert!(edge.ring().find(&first, NOW).is_none());
     assert_eq!(edge.ring().signing_kid(), Some(second.as_str()), "another one takes its place at once");
@@ -109,14 +109,14 @@ fn a_revoked_key_is_gone_for_good() {
     let keyring = open(&store(&folder));
     let first = keyring.ensure_signing_key(NOW).unwrap().unwrap();
     let announced = keyring.announce(NOW).unwrap();
-    assert_eq!(keyring.revoke(&first, NOW + 5).unwrap(), Some(announced.clone()));
+    assert_eq!(store::blocking(keyring.revoke(&first, NOW + 5)).unwrap(), Some(announced.clone()));
     assert_eq!(published(&keyring), [announced]);
     let record = stored(&keyring).keys.remove(0);
     assert_eq!((record.state, record.sealed), (KeyState::Revoked, None), "the private key is destroyed");
     let line = keyring.list(NOW + 9).unwrap().remove(0);
     assert_eq!((line.state, line.revoked), (Some(KeyState::Revoked), Some(NOW + 5)));
-    assert!(matches!(keyring.revoke("nope", NOW), Err(KeyringError::NoSuchKey(_))));
-    assert_eq!(keyring.revoke(&first, NOW + 9).unwrap(), None, "revoking twice changes nothing");
+    assert!(matches!(store::blocking(keyring.revoke("nope", NOW)), Err(KeyringError::NoSuchKey(_))));
+    assert_eq!(store::blocking(keyring.revoke(&first, NOW + 9)).unwrap(), None, "revoking twice changes nothing");
     assert_eq!(keyring.list(NOW + 9).unwrap()[0].revoked, Some(NOW + 5));
 }
 

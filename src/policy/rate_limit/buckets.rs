@@ -28,7 +28,7 @@ use futures::future::{BoxFuture, ready};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-use super::engine::{Charge, Engine, Outcome, Taken};
+use super::engine::{Answer, Charge, Engine, Marked, Outcome, Taken};
 use super::key::LimitKey;
 use super::policies::Policy;
 use super::rule::{Rule, Standing, State, Wait};
@@ -147,6 +147,14 @@ impl Buckets {
         self.put(&mut shard, slot, after, now);
     }
 
+    /// Makes a bucket full.
+    pub(super) fn forget(&self, policy: &Policy, key: LimitKey) {
+        let slot = Slot { family: policy.family, key };
+        if self.shard(self.place(&slot)).lock().forget(&slot) {
+            self.count(Cleared { swept: 1, evicted: 0 });
+        }
+    }
+
     /// [`Engine::take`], which here is always decided at once.
     pub fn decide(&self, now: Tick, charges: &[Charge<'_>]) -> Outcome {
         match charges {
@@ -248,6 +256,14 @@ impl Engine for Buckets {
         Taken::Now(self.decide(now, charges))
     }
 
+    fn marked(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Wait> {
+        Answer::Now(self.peek(mark, key, now).wait)
+    }
+
+    fn set_mark(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Marked> {
+        Answer::Now(self.decide(now, &[Charge { policy: mark, key, cost: 1 }]).mark())
+    }
+
     fn look_at<'a>(
         &'a self,
         now: Tick,
@@ -258,10 +274,7 @@ impl Engine for Buckets {
     }
 
     fn reset<'a>(&'a self, policy: &'a Policy, key: LimitKey) -> BoxFuture<'a, Result<(), StoreError>> {
-        let slot = Slot { family: policy.family, key };
-        if self.shard(self.place(&slot)).lock().forget(&slot) {
-            self.count(Cleared { swept: 1, evicted: 0 });
-        }
+        self.forget(policy, key);
         Box::pin(ready(Ok(())))
     }
 }

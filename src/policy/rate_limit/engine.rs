@@ -45,14 +45,46 @@ impl Outcome {
     pub fn admits(charges: &[Charge<'_>], standings: &[Standing]) -> bool {
         charges.iter().zip(standings).all(|(charge, standing)| charge.policy.report_only || standing.wait == Wait::No)
     }
+
+    /// What came of asking for a [mark](Policy::mark)'s only token: it stands until the token is back.
+    pub(super) fn mark(&self) -> Marked {
+        let wait = match self.standings.first() {
+            Some(standing) if standing.wait == Wait::No => Wait::Nanos(standing.full_in),
+            Some(standing) => standing.wait,
+            None => Wait::No,
+        };
+        Marked { new: self.admitted, wait }
+    }
 }
 
 /// An answer, or the promise of one.
-pub enum Taken {
+pub enum Answer<T> {
     /// Decided.
-    Now(Outcome),
+    Now(T),
     /// Somebody has to be asked first. Dropping it leaves no tokens taken that are not handed back or void in time.
-    Later(BoxFuture<'static, Outcome>),
+    Later(BoxFuture<'static, T>),
+}
+
+impl<T> Answer<T> {
+    /// The answer, once it is there.
+    pub async fn get(self) -> T {
+        match self {
+            Answer::Now(answer) => answer,
+            Answer::Later(answer) => answer.await,
+        }
+    }
+}
+
+/// What came of asking for tokens.
+pub type Taken = Answer<Outcome>;
+
+/// A mark that a key bears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// Whether it was set by this call; otherwise the key bore it already.
+    pub new: bool,
+    /// For how long.
+    pub wait: Wait,
 }
 
 /// A place where buckets live.
@@ -62,6 +94,14 @@ pub trait Engine: Send + Sync {
     /// When any policy objects that is not report-only, no bucket changes, and standings are those before the call.
     /// Otherwise every bucket of a policy that does not object has given its tokens.
     fn take(&self, now: Tick, charges: &[Charge<'_>]) -> Taken;
+
+    /// Whether a key bears a [mark](Policy::mark), and for how long; nothing is taken. What another instance has set is seen
+    /// within a second. When nobody can tell, what this instance knows holds.
+    fn marked(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Wait>;
+
+    /// Marks a key, unless it bears the mark. From now on it does, here at once and, as soon as they can be told, at
+    /// every instance.
+    fn set_mark(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Marked>;
 
     /// How a key stands, if it asked for one token; nothing is taken. For operators: it asks wherever the bucket is.
     fn look_at<'a>(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::engine::{Charge, Engine, Outcome, Taken};
+use super::engine::{Charge, Engine, Outcome};
 use super::key::LimitKey;
 use super::policies::{Policies, Policy, PolicyId};
 use super::report::Report;
@@ -113,10 +113,7 @@ impl Limiter {
             [(_, charge)] => self.engine.take(now, std::slice::from_ref(charge)),
             many => self.engine.take(now, &many.iter().map(|(_, charge)| *charge).collect::<SmallVec<[_; 3]>>()),
         };
-        let outcome = match taken {
-            Taken::Now(outcome) => outcome,
-            Taken::Later(outcome) => outcome.await,
-        };
+        let outcome = taken.get().await;
         judge(now, unix_secs, &charges, &outcome)
     }
 }

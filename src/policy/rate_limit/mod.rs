@@ -15,6 +15,9 @@
 //! Where buckets live is behind [`Engine`]. [`Buckets`] keeps them in this process and always answers at once; [`Shared`]
 //! has them in Redis, for all instances together: it may have to ask first, and says so with [`Taken::Later`].
 //!
+//! A [mark](Policy::mark) is a bucket of one token, for whoever has something to remember of a key for a while
+//! ([`super::lockout`]); engines set it and look at it apart from limits, because all calls look and hardly any sets.
+//!
 //! | file | holds |
 //! |---|---|
 //! | `key` | whose bucket: [`LimitKey`] |
@@ -42,11 +45,13 @@ mod window;
 
 pub use bucket::TokenBucket;
 pub use buckets::{Buckets, Stats};
-pub use engine::{Charge, Engine, Outcome, Taken};
+pub use engine::{Answer, Charge, Engine, Marked, Outcome, Taken};
 pub use key::LimitKey;
 pub use limiter::{Claim, Decision, Limiter};
 pub use policies::{Family, Policies, Policy, PolicyError, PolicyId};
 pub use report::{Report, window_text};
 pub use rule::{Rule, Standing, Wait};
 pub use shared::Shared;
+#[cfg(test)]
+pub(super) use shared::testing;
 pub use window::SlidingWindow;

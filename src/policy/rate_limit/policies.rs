@@ -67,11 +67,25 @@ pub struct Policy {
     pub on_store_failure: OnStoreFailure,
     /// Counts and logs, refuses nothing.
     pub report_only: bool,
+    /// Whether instances that cannot count together divide it among themselves. An allowance they do, a mark they do not.
+    divided: bool,
     overrides: HashMap<MiniAppId, PolicyId, foldhash::fast::RandomState>,
     unrefused: Unrefused,
 }
 
 impl Policy {
+    /// A mark: a bucket of one token, which comes back `lasts` after it was taken. Whoever has taken it bears the mark
+    /// until then. It is nobody's allowance: an instance that is alone keeps to it whole.
+    ///
+    /// # Errors
+    /// When `lasts` is too short or too long for the arithmetic.
+    pub fn mark(name: &str, lasts: Duration) -> Result<Self, PolicyError> {
+        let (algorithm, on_store_failure) = (LimitAlgorithm::TokenBucket, OnStoreFailure::Local);
+        let numbers =
+            LimitPolicy { requests: 1, per: lasts, burst: 0, algorithm, on_store_failure, report_only: false };
+        Ok(Policy { divided: false, ..Policy::new(name, None, &numbers)? })
+    }
+
     /// Compiles one policy.
     ///
     /// # Errors
@@ -102,6 +116,7 @@ impl Policy {
             burst,
             on_store_failure,
             report_only,
+            divided: true,
             overrides: HashMap::default(),
             unrefused: Unrefused::default(),
         })
@@ -110,6 +125,7 @@ impl Policy {
     /// One instance's part of this policy, with buckets of its own: what holds while instances cannot count together. Where
     /// the policy is open then, it only counts.
     pub(super) fn share(&self, instances: u32) -> Policy {
+        let instances = if self.divided { instances } else { 1 };
         Policy {
             name: self.name.clone(),
             app: None,

@@ -77,7 +77,12 @@ struct Edge {
 fn config() -> config::Server {
     config::Server {
         listen: vec![config::Listen { address: loopback(), tls: None, proxy_protocol: false }],
-        admin: config::Admin { address: loopback(), tokens: Vec::new(), hosts: Vec::new() },
+        admin: config::Admin {
+            address: loopback(),
+            tokens: Vec::new(),
+            audit_retention: Duration::from_secs(86_400),
+            hosts: Vec::new(),
+        },
         threads: 2,
         trusted_proxies: Vec::new(),
         limits: config::ServerLimits {

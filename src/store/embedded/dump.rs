@@ -27,7 +27,7 @@ pub(super) fn piece(
     let now = file.now();
     let limit = limit.max(1);
     let (table, after) = match cursor {
-        Some(cursor) => decode(cursor).ok_or_else(|| StoreError::Internal("the cursor is not one".to_owned()))?,
+        Some(cursor) => decode(cursor).ok_or(StoreError::NoSuchCursor)?,
         None => (IN_VALUES, Vec::new()),
     };
     file.read(|transaction| {

@@ -19,7 +19,7 @@ const ANSWER: &str = "answer";
 /// Everybody's grants.
 #[derive(Clone, Debug)]
 pub struct Grants {
-    store: Arc<dyn Backend>,
+    pub(super) store: Arc<dyn Backend>,
 }
 
 impl Grants {

@@ -14,8 +14,30 @@ const TTL: Duration = Duration::from_secs(366 * 86_400);
 /// Entries that are read at a time.
 const PAGE: usize = 500;
 
+/// What kind of partition the lists are.
+pub(super) const KIND: &str = "grants";
+
 fn partition(user: &UserId) -> Partition {
-    Partition::of("grants", &[user.as_str()])
+    Partition::of(KIND, &[user.as_str()])
+}
+
+/// The mini-app and the grant that an entry is about.
+pub(super) fn read_name(name: &str) -> Option<(MiniAppId, GrantId)> {
+    let (app, id) = name.split_once('/')?;
+    Some((MiniAppId::parse(app).ok()?, GrantId::parse(id)?))
+}
+
+/// Up to `limit` entries of a user that come after the one named `after`, with their names.
+pub(super) async fn page(
+    store: &dyn Backend,
+    user: &UserId,
+    app: Option<&MiniAppId>,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<String>, StoreError> {
+    let prefix = app.map_or_else(String::new, |app| format!("{app}/"));
+    let page = store.scan(&partition(user), &prefix, after, limit, Read::Latest).await?;
+    Ok(page.into_iter().map(|(name, _)| name).collect())
 }
 
 /// Notes a grant that is about to be made, or is used.
@@ -40,16 +62,12 @@ pub(super) async fn list(
     user: &UserId,
     app: Option<&MiniAppId>,
 ) -> Result<Vec<(MiniAppId, GrantId)>, StoreError> {
-    let (partition, prefix) = (partition(user), app.map_or_else(String::new, |app| format!("{app}/")));
     let (mut found, mut after) = (Vec::new(), None::<String>);
     loop {
-        let page = store.scan(&partition, &prefix, after.as_deref(), PAGE, Read::Latest).await?;
-        let last = page.len() < PAGE;
-        after = page.last().map(|(name, _)| name.clone());
-        found.extend(page.iter().filter_map(|(name, _)| {
-            let (app, id) = name.split_once('/')?;
-            Some((MiniAppId::parse(app).ok()?, GrantId::parse(id)?))
-        }));
+        let names = page(store, user, app, after.as_deref(), PAGE).await?;
+        found.extend(names.iter().filter_map(|name| read_name(name)));
+        let last = names.len() < PAGE;
+        after = names.into_iter().last();
         if last {
             return Ok(found);
         }

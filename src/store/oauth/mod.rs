@@ -8,6 +8,7 @@
 //! | `devices` | devices that wait for a user's answer |
 //! | `grants` | permissions, their codes and their refresh tokens |
 //! | `index` | which grants a user has |
+//! | `listing` | grants page by page, for operators |
 //! | `approvals` | what users have approved |
 //! | `visits` | who sits at a browser |
 //!
@@ -20,6 +21,7 @@ pub mod credential;
 pub mod devices;
 pub mod grants;
 mod index;
+pub mod listing;
 pub mod questions;
 mod value;
 pub mod visits;

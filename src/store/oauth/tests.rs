@@ -136,3 +136,53 @@ async fn a_device_is_found_by_its_user_code_and_granted_once() {
     assert_eq!(join_all(redeem).await.into_iter().filter(|done| *done == Ok(true)).count(), 1);
     assert!(devices.by_user_code(&user_code).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn operators_list_the_grants_of_a_user_a_mini_app_or_everybody_page_by_page() {
+    let (_folder, store) = open();
+    let grants = Grants::new(store.clone());
+    let [shop, notes] = ["ma_shop", "ma_notes"].map(|app| MiniAppId::parse(app).unwrap());
+    let held = grants.get(code(&store).await.grant()).await.unwrap().unwrap().value;
+    for n in 0..7 {
+        let user = UserId::parse(&format!("@user{n}:tween.example")).unwrap();
+        for app in [&shop, &notes] {
+            let grant =
+                crate::model::oauth::Grant { client: ClientId::of(app.clone()), user: user.clone(), ..held.clone() };
+            let id = Credential::first(Kind::Refresh).unwrap().grant();
+            grants.create(id, &grant, MINUTE).await.unwrap();
+        }
+    }
+    let user = UserId::parse("@user3:tween.example").unwrap();
+    for (user, app, limit, expected) in
+        [(Some(&user), None, 1, 2), (Some(&user), Some(&notes), 10, 1), (None, Some(&notes), 3, 7), (None, None, 4, 15)]
+    {
+        let (mut found, mut cursor) = (std::collections::BTreeSet::new(), None::<String>);
+        loop {
+            let page = grants.page(user, app, cursor.as_deref(), limit).await.unwrap();
+            for (id, held) in page.grants {
+                assert!(user.is_none_or(|user| *user == held.value.user), "{held:?}");
+                assert!(app.is_none_or(|app| *app == held.value.client.app), "{held:?}");
+                found.insert(id);
+            }
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(found.len(), expected, "{user:?} {app:?}");
+    }
+    let theirs = grants.page(Some(&user), None, None, 1).await.unwrap().next.unwrap();
+    for bad in ["", "x", "dQ!", &theirs] {
+        assert!(matches!(grants.page(None, None, Some(bad), 10).await, Err(store::StoreError::NoSuchCursor)), "{bad}");
+    }
+    assert_eq!(
+        grants
+            .end(grants.page(Some(&user), Some(&shop), None, 9).await.unwrap().grants[0].0)
+            .await
+            .unwrap()
+            .unwrap()
+            .user,
+        user
+    );
+    assert!(grants.page(Some(&user), Some(&shop), None, 9).await.unwrap().grants.is_empty());
+}

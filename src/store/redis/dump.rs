@@ -35,12 +35,12 @@ pub(super) async fn dump(
     let (at, place) = match &cursor {
         None => (0, "0"),
         Some(cursor) => {
-            let (server, place) = cursor.rsplit_once(' ').ok_or_else(no_cursor)?;
+            let (server, place) = cursor.rsplit_once(' ').ok_or(StoreError::NoSuchCursor)?;
             let at = primaries.iter().position(|primary| primary.to_string() == server);
             (at.ok_or_else(interrupted)?, place)
         }
     };
-    place.parse::<u64>().map_err(|_| no_cursor())?;
+    place.parse::<u64>().map_err(|_| StoreError::NoSuchCursor)?;
     let Some(primary) = primaries.get(at) else { return Ok((Vec::new(), None)) };
     let link = redis.topology().link(primary);
     let mut command = cmd("SCAN");
@@ -53,10 +53,6 @@ pub(super) async fn dump(
         (place, _) => Some(format!("{primary} {place}")),
     };
     Ok((records, next))
-}
-
-fn no_cursor() -> StoreError {
-    StoreError::Malformed("that is no cursor of a dump".to_owned())
 }
 
 fn interrupted() -> StoreError {

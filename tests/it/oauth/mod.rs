@@ -4,6 +4,7 @@
 
 mod attacks;
 mod flows;
+mod operators;
 
 use std::sync::OnceLock;
 use std::time::Duration;

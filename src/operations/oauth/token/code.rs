@@ -2,6 +2,7 @@
 
 use super::{invalid_grant, issue, life};
 use crate::error::Refusal;
+use crate::metrics::Reused;
 use crate::model::oauth::grant::{Redeemed, Redeemer};
 use crate::model::oauth::{Digest, Verifier};
 use crate::operations::Services;
@@ -47,6 +48,7 @@ pub async fn redeem(services: &Services, client: &Client, form: &Form, arrived_a
         Redeemed::Refused(why) => Err(invalid_grant(REFUSED, why)),
         Redeemed::Reused => {
             log::warn!("grant {id} of {}: its code was used twice, so it ends", client.id);
+            services.metrics.oauth_reuse.inc(Reused::Code);
             end(services, id).await?;
             Err(invalid_grant(REFUSED, "used before: the grant has ended"))
         }

@@ -17,6 +17,7 @@ mod refresh;
 use std::time::Duration;
 
 use crate::error::{OauthError, Refusal};
+use crate::metrics::{GrantType, Issuance};
 use crate::model::oauth::Grant;
 use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
@@ -34,17 +35,31 @@ pub const GRANT_TYPES: [&str; 4] = [CODE, REFRESH, DEVICE, EXCHANGE];
 /// Answers with tokens.
 pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
     let (client, form) = (client_of(call)?, form_of(permit)?);
-    let tokens = match required(&form, "grant_type")? {
-        CODE => code::redeem(services, client, &form, call.arrived_at).await?,
-        REFRESH => refresh::rotate(services, client, &form).await?,
-        DEVICE => device_code::poll(services, client, &form).await?,
-        EXCHANGE => exchange::delegate(services, client, &form).await?,
+    let (grant_type, tokens) = match required(&form, "grant_type")? {
+        CODE => (GrantType::AuthorizationCode, code::redeem(services, client, &form, call.arrived_at).await),
+        REFRESH => (GrantType::RefreshToken, refresh::rotate(services, client, &form).await),
+        DEVICE => (GrantType::DeviceCode, device_code::poll(services, client, &form).await),
+        EXCHANGE => (GrantType::TokenExchange, exchange::delegate(services, client, &form).await),
         _ => {
             let message = format!("grant_type has to be one of {}.", GRANT_TYPES.join(", "));
             return Err(Refusal::oauth(OauthError::UnsupportedGrantType, message));
         }
     };
-    Ok(Local::secret(tokens))
+    services.metrics.oauth_tokens.inc(grant_type, outcome(&tokens));
+    tokens.map(Local::secret)
+}
+
+fn outcome(tokens: &Result<String, Refusal>) -> Issuance {
+    let Err(refusal) = tokens else { return Issuance::Issued };
+    match refusal.oauth_error() {
+        Some(OauthError::AuthorizationPending) => Issuance::Pending,
+        Some(OauthError::SlowDown) => Issuance::SlowDown,
+        Some(OauthError::AccessDenied) => Issuance::Denied,
+        Some(OauthError::ExpiredToken) => Issuance::Expired,
+        Some(OauthError::ConsentRequired) => Issuance::ConsentRequired,
+        _ if refusal.status().is_server_error() => Issuance::Failed,
+        _ => Issuance::Refused,
+    }
 }
 
 fn invalid_grant(message: &'static str, inside: &'static str) -> Refusal {

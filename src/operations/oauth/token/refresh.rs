@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{invalid_grant, issue, life};
 use crate::error::{OauthError, Refusal};
+use crate::metrics::Reused;
 use crate::model::ScopeSet;
 use crate::model::oauth::{Digest, Grant, GrantId, Presented};
 use crate::operations::Services;
@@ -52,6 +53,7 @@ pub async fn rotate(services: &Services, client: &Client, form: &Form) -> Result
             }
             Presented::Other if grants.was_spent(&shown).await? => {
                 log::warn!("grant {id} of {}: a spent refresh token was used again, so it ends", client.id);
+                services.metrics.oauth_reuse.inc(Reused::RefreshToken);
                 end(services, id).await?;
                 return Err(invalid_grant(REFUSED, "spent: the grant has ended"));
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use redis::Value;
 use tokio::sync::oneshot;
 
 use super::super::key::LimitKey;
@@ -13,6 +14,7 @@ use super::question::{self, Kind, Question, Terms};
 use super::{Bucket, RESETS, Shared};
 use crate::metrics::LimitAnswer;
 use crate::store::StoreError;
+use crate::store::redis::Script;
 
 /// Calls that share one question at most: a script runs for so long that others wait for it.
 const MOST_CALLS: usize = 64;
@@ -44,7 +46,7 @@ impl Shared {
         told.await.ok().flatten()
     }
 
-    /// One question, counted; its failure is noted.
+    /// One question, counted.
     pub(super) async fn question(
         &self,
         slot: &Slot,
@@ -56,18 +58,29 @@ impl Shared {
             Kind::Bucket => &self.scripts.bucket,
             Kind::Window => &self.scripts.window,
         };
+        let told =
+            self.run(script, slot, &question.args(terms, costs), |value| question::told(value, costs.len())).await?;
+        if told.leased > 0 {
+            self.metrics.limit_leases.inc();
+            self.metrics.limit_leased_tokens.inc_by(u64::from(told.leased));
+        }
+        Ok(told)
+    }
+
+    /// Runs a script on a bucket; whether it was answered in time is noted.
+    pub(super) async fn run<T>(
+        &self,
+        script: &Script,
+        slot: &Slot,
+        args: &[String],
+        read: impl FnOnce(Value) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let key = question::name(slot.family, slot.key);
-        let args = question.args(terms, costs);
         let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
-        let answer = self.redis.script(script, &[key.as_bytes()], &args, self.deadline).await;
-        match answer.and_then(|value| question::told(value, costs.len())) {
-            Ok(told) => {
+        match self.redis.script(script, &[key.as_bytes()], &args, self.deadline).await.and_then(read) {
+            Ok(answer) => {
                 self.health.answered();
-                if told.leased > 0 {
-                    self.metrics.limit_leases.inc();
-                    self.metrics.limit_leased_tokens.inc_by(u64::from(told.leased));
-                }
-                Ok(told)
+                Ok(answer)
             }
             Err(error) => {
                 self.metrics.limit_store_failures.inc();
@@ -93,8 +106,11 @@ impl Shared {
     pub(super) async fn start_afresh(&self, policy: &Policy, key: LimitKey) -> Result<(), StoreError> {
         let slot = Slot { family: policy.family, key };
         let name = question::name(slot.family, slot.key);
-        self.redis.script(&self.scripts.reset, &[name.as_bytes()], &[], self.deadline).await?;
-        self.with_hold(&slot, Hold::forget_refusal);
+        let reset = self.redis.script(&self.scripts.reset, &[name.as_bytes()], &[], self.deadline).await;
+        // What this instance has counted by itself it can forget whatever the store says.
+        self.with_hold(&slot, Hold::start_afresh);
+        self.local.forget(&policy.share(self.instances()), key);
+        reset?;
         // Others that remember a refusal ask again. One that is not reached does when its refusal ends.
         self.redis.publish(RESETS).await
     }

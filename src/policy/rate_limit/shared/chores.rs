@@ -20,8 +20,11 @@ const GONE_AFTER: Duration = Duration::from_secs(10);
 /// Instances by when they last said that they are there.
 const PRESENT: &str = "tmcp:{limit:instances}";
 
+/// The pause between probes at the start, when nothing else is done.
+const MEET_EVERY: Duration = Duration::from_millis(10);
+
 /// What no other instance is called.
-fn instance_name() -> String {
+pub(super) fn instance_name() -> String {
     let mut chance = [0; 8];
     // Without chance two containers may have one name; then they count as one instance, and `local` is more generous.
     let _ = rand::fill(&mut chance);
@@ -29,19 +32,32 @@ fn instance_name() -> String {
 }
 
 impl Shared {
+    /// Waits until the store has answered, for as long as `patience` at most: the first calls of an edge that has just
+    /// come up are then decided by what all edges have counted.
+    pub async fn meet(&self, patience: Duration) {
+        let met = async {
+            while !self.is_up() {
+                self.probe().await;
+                tokio::time::sleep(MEET_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(patience, met).await.is_err() {
+            log::warn!("limits: the store has not answered yet; until it does, each policy's on_store_failure holds");
+        }
+    }
+
     /// Runs for as long as the edge does.
     pub async fn look_after(self: Arc<Self>) {
-        let name = instance_name();
         let mut resets = self.redis.subscribe(RESETS);
         let mut present_at: Option<Tick> = None;
         loop {
             let now = self.clock.tick();
             let due = present_at.is_none_or(|at| now.since(at) >= PRESENT_EVERY);
             if due || !self.is_up() {
-                self.probe(&name).await;
+                self.probe().await;
                 present_at = Some(now);
             }
-            self.hand_back_void().await;
+            self.settle().await;
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
                 Ok(()) = resets.changed() => self.each_hold(Hold::forget_refusal),
@@ -49,9 +65,9 @@ impl Shared {
         }
     }
 
-    async fn probe(&self, name: &str) {
+    async fn probe(&self) {
         let gone = GONE_AFTER.as_millis().to_string();
-        let args = [name.as_bytes(), gone.as_bytes()];
+        let args = [self.name.as_bytes(), gone.as_bytes()];
         let answer = self.redis.script(&self.scripts.present, &[PRESENT.as_bytes()], &args, self.deadline).await;
         let count = answer.ok().and_then(|value| redis::from_redis_value::<u32>(value).ok());
         if let Some(count) = count {
@@ -64,10 +80,12 @@ impl Shared {
         }
     }
 
-    /// Hands back what was leased and not used, and forgets keys that are quiet.
-    pub(super) async fn hand_back_void(&self) {
+    /// Tells the store what it does not know yet: what was leased and not used, and marks that were set without it.
+    /// Forgets keys that are quiet.
+    pub(super) async fn settle(&self) {
         let now = self.clock.tick();
         let mut void: Vec<(Slot, Question, Back)> = Vec::new();
+        let mut untold = Vec::new();
         for shard in &self.shards {
             shard.lock().retain(|slot, entry| {
                 // While a question is under way, the next one takes them along.
@@ -77,9 +95,11 @@ impl Shared {
                 {
                     void.push((*slot, question, back));
                 }
+                untold.extend(entry.hold.untold_mark(now).map(|left| (*slot, left)));
                 entry.asking || entry.hold.matters(now)
             });
         }
+        self.tell_marks(untold).await;
         for (slot, question, back) in void {
             // What cannot be handed back stays taken: to grant less is safe.
             if !self.is_up() || self.question(&slot, &question, Terms { back, ..Terms::default() }, &[]).await.is_err()

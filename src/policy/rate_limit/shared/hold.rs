@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use super::super::rule::{Standing, Wait};
+use super::Marked;
 use super::question::Terms;
 use crate::clock::Tick;
 
@@ -22,6 +23,8 @@ const LEASE: Duration = Duration::from_secs(1);
 const COUNTED_OVER: Duration = Duration::from_millis(250);
 /// A lease is what a key uses in this part of a second.
 const LEASES_A_SECOND: u32 = 20;
+/// How long a mark that was not there is taken to be absent still: as long as a lease stays good elsewhere.
+const LOOK_EVERY: Duration = LEASE;
 /// A hold that was not used for so long says nothing of the present.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -83,9 +86,39 @@ pub(super) struct Hold {
     full_at: Tick,
     /// Calls of this cost and more are refused until then; cost 0: none is.
     refused: (u32, Tick),
+    /// Of a mark: when it is to be looked at again.
+    look_at: Tick,
+    /// Of a mark: whether it was set here and the store has not been told yet.
+    untold: bool,
 }
 
 impl Hold {
+    /// How long a mark stands by what is known here. `None`: look at it, and until then it is what it was.
+    pub fn marked(&mut self, now: Tick) -> Option<Wait> {
+        self.used = now;
+        let standing = self.known_mark(now);
+        if standing == Wait::No && now >= self.look_at {
+            // Whoever is told so looks; others that come meanwhile need not.
+            self.look_at = now.plus(LOOK_EVERY);
+            return None;
+        }
+        Some(standing)
+    }
+
+    /// How long a mark stands by what is known here, without a wish to know more.
+    pub fn known_mark(&self, now: Tick) -> Wait {
+        let (refused, until) = self.refused;
+        if refused != 0 && now < until { Wait::Nanos(until.0 - now.0) } else { Wait::No }
+    }
+
+    /// Remembers that a mark stands for so long.
+    pub fn remember_mark(&mut self, wait: Wait, now: Tick) {
+        self.used = now;
+        if let Wait::Nanos(nanos) = wait {
+            self.refused = (1, now.plus(Duration::from_nanos(nanos)));
+        }
+    }
+
     /// The answer to a call, if it can be given without asking. Tokens are taken when it is yes.
     pub fn answer(&mut self, cost: u32, now: Tick) -> Option<Standing> {
         self.used = now;
@@ -147,14 +180,49 @@ impl Hold {
         Standing { remaining: self.left.saturating_add(spare), wait, full_in: self.full_at.0.saturating_sub(now.0) }
     }
 
-    /// Forgets that calls were refused: somebody has reset the bucket.
-    pub fn forget_refusal(&mut self) {
-        self.refused = (0, Tick::default());
+    /// Sets a mark by what is known here.
+    pub fn mark_here(&mut self, lasts: Duration, now: Tick) -> Marked {
+        let known = self.known_mark(now);
+        if known != Wait::No {
+            return Marked { new: false, wait: known };
+        }
+        let wait = Wait::Nanos(u64::try_from(lasts.as_nanos()).unwrap_or(u64::MAX));
+        self.remember_mark(wait, now);
+        self.untold = true;
+        Marked { new: true, wait }
     }
 
-    /// Whether tokens would be lost with it.
-    pub fn holds_tokens(&self) -> bool {
-        self.spare > 0
+    /// For how long a mark stands that the store has to be told of.
+    pub fn untold_mark(&self, now: Tick) -> Option<Duration> {
+        match self.known_mark(now) {
+            Wait::Nanos(nanos) if self.untold => Some(Duration::from_nanos(nanos)),
+            _ => None,
+        }
+    }
+
+    /// The store knows.
+    pub fn told_mark(&mut self) {
+        self.untold = false;
+    }
+
+    /// The bucket is full by somebody's word: nothing that was known of it holds.
+    pub fn start_afresh(&mut self) {
+        self.untold = false;
+        self.forget_refusal();
+    }
+
+    /// Forgets that calls were refused: somebody may have reset the bucket. What the store has not been told of nobody can
+    /// have meant.
+    pub fn forget_refusal(&mut self) {
+        if !self.untold {
+            self.refused = (0, Tick::default());
+            self.look_at = Tick::default();
+        }
+    }
+
+    /// Whether something would be lost with it: tokens, or a mark that only this instance knows.
+    pub fn is_needed(&self) -> bool {
+        self.spare > 0 || self.untold
     }
 
     /// Whether it still says something.

@@ -10,17 +10,20 @@
 //! What does not answer within the deadline counts as lost, and soon nobody asks any more ([`health`]). Then each policy's own rule
 //! holds: `local` counts in this process, with the limit divided by the number of instances last seen; `closed`
 //! refuses with 503; `open` lets through. No question holds a call up for longer than two deadlines, its own and that of a
-//! question that was under way.
+//! question that was under way. [Marks](Policy::mark) hold by what this instance knows ([`mark`]).
 //!
 //! # Memory
-//! Holds of keys that are quiet are dropped by the sweep. Past the bound all are dropped that hold no tokens: they only
-//! saved questions.
+//! Holds of keys that are quiet are dropped by the sweep. Past the bound all are dropped that hold nothing but what the
+//! store knows, too: they only saved questions.
 
 mod ask;
 mod chores;
 mod health;
 mod hold;
+mod mark;
 mod question;
+#[cfg(test)]
+pub(in crate::policy) mod testing;
 #[cfg(test)]
 mod tests;
 mod without;
@@ -43,7 +46,7 @@ use self::hold::Hold;
 use self::question::Question;
 use self::without::Alone;
 use super::buckets::Buckets;
-use super::engine::{Charge, Engine, Outcome, Taken};
+use super::engine::{Answer, Charge, Engine, Marked, Outcome, Taken};
 use super::key::LimitKey;
 use super::policies::Policy;
 use super::rule::{Standing, Wait};
@@ -64,6 +67,8 @@ pub struct Shared {
     redis: Redis,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// What this instance is called among those that share the store.
+    name: String,
     /// How long a decision may wait for one answer.
     deadline: Duration,
     scripts: Scripts,
@@ -81,6 +86,7 @@ pub struct Shared {
 struct Scripts {
     bucket: Script,
     window: Script,
+    mark: Script,
     present: Script,
     reset: Script,
 }
@@ -115,10 +121,12 @@ impl Shared {
             redis,
             clock,
             metrics,
+            name: chores::instance_name(),
             deadline,
             scripts: Scripts {
                 bucket: Script::new(include_str!("bucket.lua")),
                 window: Script::new(include_str!("window.lua")),
+                mark: Script::new(include_str!("mark.lua")),
                 present: Script::new(include_str!("present.lua")),
                 reset: Script::new("return redis.call('DEL', KEYS[1])"),
             },
@@ -154,14 +162,19 @@ impl Shared {
 
     /// What can be said of one bucket without asking.
     fn answer(&self, slot: Slot, cost: u32, now: Tick) -> Option<Standing> {
-        let mut shard = self.place(&slot);
-        if !shard.contains_key(&slot) && shard.len() >= self.most_per_shard.load(Ordering::Relaxed) {
-            shard.retain(|_, entry| entry.asking || entry.hold.holds_tokens());
-        }
-        let standing = shard.entry(slot).or_default().hold.answer(cost, now)?;
+        let standing = self.hold(slot, |hold| hold.answer(cost, now))?;
         let from = if standing.wait == Wait::No { LimitAnswer::Lease } else { LimitAnswer::Remembered };
         self.metrics.limit_answers.inc(from);
         Some(standing)
+    }
+
+    /// What is known of a bucket, from now on at least that it was asked about.
+    fn hold<T>(&self, slot: Slot, then: impl FnOnce(&mut Hold) -> T) -> T {
+        let mut shard = self.place(&slot);
+        if !shard.contains_key(&slot) && shard.len() >= self.most_per_shard.load(Ordering::Relaxed) {
+            shard.retain(|_, entry| entry.asking || entry.hold.is_needed());
+        }
+        then(&mut shard.entry(slot).or_default().hold)
     }
 
     fn with_hold<T>(&self, slot: &Slot, then: impl FnOnce(&mut Hold) -> T) -> Option<T> {
@@ -272,6 +285,14 @@ impl Engine for Shared {
             }
             _ => Taken::Now(self.conclude(&claims, &answers, now)),
         }
+    }
+
+    fn marked(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Wait> {
+        self.look_at_mark(now, mark, key)
+    }
+
+    fn set_mark(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Marked> {
+        self.take_mark(now, mark, key)
     }
 
     fn look_at<'a>(

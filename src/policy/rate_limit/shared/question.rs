@@ -5,6 +5,7 @@ use redis::Value;
 use super::super::key::LimitKey;
 use super::super::policies::{Family, Policy};
 use super::super::rule::{Rule, Wait};
+use super::Marked;
 use super::hold::{Back, Told};
 use crate::store::StoreError;
 
@@ -66,6 +67,17 @@ impl Question {
 /// The bucket's key in Redis: a hash tag of its own, so that buckets spread over a cluster.
 pub(super) fn name(family: Family, key: LimitKey) -> String {
     format!("tmcp:{{limit:{:016x}:{}}}", family.0, key.hex())
+}
+
+/// Reads what a script says of a mark.
+///
+/// # Errors
+/// When it is not what our script says.
+pub(super) fn marked(value: Value) -> Result<Marked, StoreError> {
+    let other = |_| StoreError::Malformed("a mark's script answered something else".to_owned());
+    let (new, micros): (bool, u64) = redis::from_redis_value(value).map_err(other)?;
+    let wait = if micros == 0 { Wait::No } else { Wait::Nanos(micros.saturating_mul(1000)) };
+    Ok(Marked { new, wait })
 }
 
 /// Reads a script's answer to `calls` calls.

@@ -1,3 +1,8 @@
+//! The admin address over its socket: a real store behind it, and an edge that does as the test says.
+
+mod changes;
+mod roles;
+
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
@@ -8,14 +13,24 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::cache::Purge;
-use crate::config::{Admin as Access, AdminToken, Secret};
+use crate::config::{Admin as Configured, AdminToken, Secret};
 use crate::error::Code;
 use crate::metrics::Decision;
+use crate::model::{MiniAppId, Role};
+use crate::policy::authn::{Generation, RevocationFeed, Revocations};
+use crate::policy::keyring::Keyring;
+use crate::policy::lockout::Subject;
 use crate::policy::rate_limit::LimitKey;
+use crate::store::embedded::Embedded;
+use crate::store::failing::Failing;
+use crate::store::revocations::RevocationLog;
 
 /// An edge that does as the test says and remembers what was asked of it.
 struct Edge {
-    access: Access,
+    access: Configured,
+    records: Records,
+    failing: Arc<Failing>,
+    _folder: tempfile::TempDir,
     not_ready: Mutex<Vec<String>>,
     purged: Mutex<Vec<Purge>>,
     reload: Result<u64, Vec<String>>,
@@ -23,8 +38,12 @@ struct Edge {
 
 #[async_trait]
 impl Control for Edge {
-    fn access(&self) -> Access {
+    fn access(&self) -> Configured {
         self.access.clone()
+    }
+
+    fn records(&self) -> Records {
+        self.records.clone()
     }
 
     fn not_ready(&self) -> Vec<String> {
@@ -74,10 +93,29 @@ impl Control for Edge {
         self.limits(whose).await.map(drop)
     }
 
+    async fn lockouts(&self, whose: &Subject) -> Result<Vec<LockoutStatus>, String> {
+        if *whose == Subject::Client(MiniAppId::parse("ma_lost").unwrap()) {
+            return Err("the store does not answer".to_owned());
+        }
+        let until = Some("2025-12-20T01:15:00Z".to_owned());
+        Ok(vec![
+            LockoutStatus { lockout: "account_suspension", strikes: 10, of: 10, until },
+            LockoutStatus { lockout: "payment_lock", strikes: 2, of: 5, until: None },
+        ])
+    }
+
+    async fn lift_lockouts(&self, whose: &Subject) -> Result<(), String> {
+        self.lockouts(whose).await.map(drop)
+    }
+
     async fn reload(&self) -> Result<u64, Vec<String>> {
         self.reload.clone()
     }
 }
+
+const ISSUER: &str = "https://tmcp.example.com";
+const OPERATOR: &str = "demo-of-an-operator";
+const VIEWER: &str = "demo-of-a-viewer";
 
 struct Running {
     edge: Arc<Edge>,
@@ -91,15 +129,47 @@ struct Running {
 /// An admin address. `configured` is the one that the config names: what it is decides, not where the test listens.
 async fn running(configured: &str, reload: Result<u64, Vec<String>>) -> Running {
     let token = format!("demo-{}", crate::telemetry::random::next());
+    let holder = |name: &str, role, token: &str| AdminToken { name: name.to_owned(), role, token: Secret::new(token) };
     let tokens = vec![
-        AdminToken { name: "old".to_owned(), token: Secret::new("demo-rotated") },
-        AdminToken { name: "operator".to_owned(), token: Secret::new(token.clone()) },
+        holder("old", Role::Admin, "demo-rotated"),
+        holder("root", Role::Admin, &token),
+        holder("duty", Role::Operator, OPERATOR),
+        holder("watch", Role::Viewer, VIEWER),
     ];
     let hosts = vec!["edge-admin.internal".to_owned()];
-    let access = Access { address: configured.parse().unwrap(), tokens, hosts };
-    let edge = Arc::new(Edge { access, not_ready: Mutex::default(), purged: Mutex::default(), reload });
+    let audit_retention = Duration::from_secs(86_400);
+    let access = Configured { address: configured.parse().unwrap(), tokens, audit_retention, hosts };
     let metrics = Arc::new(Metrics::new(Code::NAMES).unwrap());
     let clock = Clock::system();
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = Embedded::open(folder.path(), clock.clone(), metrics.clone()).unwrap();
+    let failing = Arc::new(Failing::new(Arc::new(embedded)));
+    let store: Arc<dyn crate::store::Backend> = failing.clone();
+    let generation = Generation::default();
+    let keyring = Keyring::open(store.clone(), &Secret::new("07".repeat(32)), generation.clone()).unwrap();
+    keyring.ensure_signing_key(clock.unix_secs()).unwrap();
+    let log = RevocationLog::new(store.clone(), clock.clone());
+    let revocations = Arc::new(Revocations::new(generation));
+    let feed = RevocationFeed::new(log, revocations, clock.clone(), metrics.clone());
+    feed.look().await.unwrap();
+    let records = Records {
+        store,
+        clock: clock.clone(),
+        audit_retention,
+        revocations: Arc::new(feed),
+        keyring: Arc::new(keyring),
+        issuer: ISSUER.to_owned(),
+    };
+    let edge = Edge {
+        access,
+        records,
+        failing,
+        _folder: folder,
+        not_ready: Mutex::default(),
+        purged: Mutex::default(),
+        reload,
+    };
+    let edge = Arc::new(edge);
     let exporter = Exporter::new(metrics.clone(), clock.clone());
     let admin = Admin::new(edge.clone(), exporter, metrics.clone(), clock);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -291,6 +361,7 @@ async fn the_page_shows_what_is_wrong_and_runs_nothing() {
     }
     let page = response.text().await.unwrap();
     assert!(!page.contains("<script"), "{page}");
+    assert!(page.contains("None is remembered"), "{page}");
     for part in ["&lt;script&gt;", "the &quot;wallet&quot;", "1 h 2 min", "10.0.1.7:443", "unhealthy", "in 9 s", "4096"]
     {
         assert!(page.contains(part), "{part}: {page}");
@@ -315,4 +386,25 @@ async fn limits_of_one_caller_are_shown_and_reset() {
     }
     assert_eq!(shown("?address=192.0.2.1").await.0, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(reset(r#"{"address": "192.0.2.1"}"#).await.0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn who_is_kept_out_is_shown_and_let_in() {
+    let admin = running("127.0.0.1:9090", Ok(7)).await;
+    let shown = |query: &str| answer(admin.get(&format!("/api/v1/lockouts{query}")).bearer_auth(&admin.token));
+    let lift = |body: &'static str| answer(admin.post("/api/v1/lockouts/lift").bearer_auth(&admin.token).body(body));
+    let standing = json!([
+        { "lockout": "account_suspension", "strikes": 10, "of": 10, "until": "2025-12-20T01:15:00Z" },
+        { "lockout": "payment_lock", "strikes": 2, "of": 5 },
+    ]);
+    assert_eq!(shown("?user=@alice:tween.example&app=ma_shop_001").await, (StatusCode::OK, standing));
+    assert_eq!(lift(r#"{"user": "@alice:tween.example"}"#).await, (StatusCode::OK, json!({"lifted": true})));
+    for bad in ["", "?user=alice", "?app=shop", "?address=192.0.2.7", "?who=x"] {
+        assert_eq!(shown(bad).await.0, StatusCode::BAD_REQUEST, "{bad}");
+    }
+    for bad in ["", "{}", r#"{"user": 1}"#, r#"{"address": "192.0.2.7"}"#] {
+        assert_eq!(lift(bad).await.0, StatusCode::BAD_REQUEST, "{bad}");
+    }
+    assert_eq!(shown("?app=ma_lost").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(lift(r#"{"app": "ma_lost"}"#).await.0, StatusCode::SERVICE_UNAVAILABLE);
 }

@@ -1,0 +1,40 @@
+//! What the admin address looks at and changes besides the edge itself: the store, and what keeps in step with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::policy::authn::RevocationFeed;
+use crate::policy::keyring::Keyring;
+use crate::store::Backend;
+use crate::store::audit::AuditLog;
+use crate::store::oauth::Grants;
+
+/// What is remembered, as of the revision in force. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Records {
+    /// The store.
+    pub store: Arc<dyn Backend>,
+    /// The time.
+    pub clock: Clock,
+    /// How long audit lines are kept.
+    pub audit_retention: Duration,
+    /// What has been revoked, and where more is.
+    pub revocations: Arc<RevocationFeed>,
+    /// Our own signing keys.
+    pub keyring: Arc<Keyring>,
+    /// The `iss` of our own tokens.
+    pub issuer: String,
+}
+
+impl Records {
+    /// Who changed what.
+    pub fn audit(&self) -> AuditLog {
+        AuditLog::new(self.store.clone(), self.clock.clone(), self.audit_retention)
+    }
+
+    /// What users have permitted.
+    pub fn grants(&self) -> Grants {
+        Grants::new(self.store.clone())
+    }
+}

@@ -1,0 +1,83 @@
+//! Marks that instances share: looked at once a second, remembered as long as they stand.
+//!
+//! A mark is a bucket of one token ([`Policy::mark`]); it stands while that token is out. Calls look at it far more often
+//! than it is set, so what was seen holds for a second. One that is set is known here until it ends, whether or not
+//! the store is there to be asked; what was set without the store is told to it when it is back, so that it holds at
+//! every instance and an operator finds it wherever one looks.
+
+use std::time::Duration;
+
+use super::super::key::LimitKey;
+use super::super::policies::Policy;
+use super::super::rule::Wait;
+use super::super::shard::Slot;
+use super::{Answer, Marked, Shared, question};
+use crate::clock::Tick;
+use crate::metrics::LimitAnswer;
+use crate::store::StoreError;
+
+impl Shared {
+    pub(super) fn look_at_mark(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Wait> {
+        let slot = Slot { family: mark.family, key };
+        if !self.is_up() {
+            return Answer::Now(self.with_hold(&slot, |hold| hold.known_mark(now)).unwrap_or(Wait::No));
+        }
+        if let Some(known) = self.hold(slot, |hold| hold.marked(now)) {
+            self.metrics.limit_answers.inc(LimitAnswer::Remembered);
+            return Answer::Now(known);
+        }
+        let Some(own) = self.own.upgrade() else { return Answer::Now(Wait::No) };
+        let lasts = mark.per;
+        Answer::Later(Box::pin(async move {
+            let asked = own.clock.tick();
+            own.metrics.limit_answers.inc(LimitAnswer::Asked);
+            let told = own.mark(&slot, Duration::ZERO, lasts).await;
+            own.hold(slot, |hold| {
+                if let Ok(Marked { wait, .. }) = told {
+                    // By when it was asked, so that it ends here no later than there.
+                    hold.remember_mark(wait, asked);
+                }
+                hold.known_mark(own.clock.tick())
+            })
+        }))
+    }
+
+    pub(super) fn take_mark(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Marked> {
+        let slot = Slot { family: mark.family, key };
+        let lasts = mark.per;
+        match self.own.upgrade() {
+            Some(own) if self.is_up() => Answer::Later(Box::pin(async move {
+                let asked = own.clock.tick();
+                own.metrics.limit_answers.inc(LimitAnswer::Asked);
+                match own.mark(&slot, lasts, lasts).await {
+                    Ok(marked) => {
+                        own.hold(slot, |hold| hold.remember_mark(marked.wait, asked));
+                        marked
+                    }
+                    Err(_) => own.mark_here(slot, lasts, own.clock.tick()),
+                }
+            })),
+            _ => Answer::Now(self.mark_here(slot, lasts, now)),
+        }
+    }
+
+    fn mark_here(&self, slot: Slot, lasts: Duration, now: Tick) -> Marked {
+        self.metrics.limit_answers.inc(LimitAnswer::WithoutStore);
+        self.hold(slot, |hold| hold.mark_here(lasts, now))
+    }
+
+    /// Tells the store of marks that were set without it.
+    pub(super) async fn tell_marks(&self, untold: Vec<(Slot, Duration)>) {
+        for (slot, left) in untold {
+            if !self.is_up() || self.mark(&slot, left, left).await.is_err() {
+                return;
+            }
+            self.with_hold(&slot, super::Hold::told_mark);
+        }
+    }
+
+    async fn mark(&self, slot: &Slot, wish: Duration, most: Duration) -> Result<Marked, StoreError> {
+        let args = [wish, most].map(|time| time.as_micros().to_string());
+        self.run(&self.scripts.mark, slot, &args, question::marked).await
+    }
+}

@@ -1,0 +1,75 @@
+//! A store that does not take what a test says, around one that would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{Applied, Backend, Batch, Claimed, Entry, Partition, Read, Record, StoreError};
+
+/// Refuses every batch of some kinds of partitions, as it is told.
+#[derive(Debug)]
+pub(crate) struct Failing {
+    inner: Arc<dyn Backend>,
+    kinds: Mutex<&'static [&'static str]>,
+}
+
+impl Failing {
+    pub(crate) fn new(inner: Arc<dyn Backend>) -> Failing {
+        Failing { inner, kinds: Mutex::default() }
+    }
+
+    /// Lets batches of these kinds fail from now on, and no others.
+    pub(crate) fn fail(&self, kinds: &'static [&'static str]) {
+        *self.kinds.lock() = kinds;
+    }
+}
+
+#[async_trait]
+impl Backend for Failing {
+    async fn get(&self, partition: &Partition, name: &str, read: Read) -> Result<Option<Entry>, StoreError> {
+        self.inner.get(partition, name, read).await
+    }
+
+    async fn scan(
+        &self,
+        partition: &Partition,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        read: Read,
+    ) -> Result<Vec<(String, Entry)>, StoreError> {
+        self.inner.scan(partition, prefix, after, limit, read).await
+    }
+
+    async fn apply(&self, batch: Batch) -> Result<Applied, StoreError> {
+        if self.kinds.lock().contains(&batch.partition.kind()) {
+            return Err(StoreError::Full(format!("the test lets no {} through", batch.partition.kind())));
+        }
+        self.inner.apply(batch).await
+    }
+
+    async fn claim(
+        &self,
+        partition: &Partition,
+        queue: &str,
+        lease: Duration,
+        max: usize,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.inner.claim(partition, queue, lease, max).await
+    }
+
+    fn subscribe(&self, topic: &'static str) -> watch::Receiver<u64> {
+        self.inner.subscribe(topic)
+    }
+
+    async fn dump(&self, cursor: Option<String>, limit: usize) -> Result<(Vec<Record>, Option<String>), StoreError> {
+        self.inner.dump(cursor, limit).await
+    }
+
+    async fn load(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        self.inner.load(records).await
+    }
+}
