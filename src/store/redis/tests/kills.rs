@@ -202,6 +202,20 @@ async fn a_primary_without_replicas_confirms_nothing() {
     while get(Read::Confirmed).await.is_err() {}
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_that_may_be_stale_go_to_replicas() {
+    let (_primary, replica, mut store) = followed();
+    store.replica_reads = true;
+    let redis = open(&store);
+    let partition = Partition::of("kill", &["stale"]);
+    redis.apply(Batch::new(partition.clone()).unwrap().put("a", "1", None)).await.unwrap();
+    let asked = || replica.ask::<String>("INFO commandstats").contains("cmdstat_get:");
+    redis.get(&partition, "a", Read::Latest).await.unwrap();
+    assert!(!asked());
+    assert_eq!(redis.get(&partition, "a", Read::Stale).await.unwrap().unwrap().value, "1");
+    assert!(asked());
+}
+
 /// The answer to a batch can get lost, and others can overtake it before it is sent again.
 #[tokio::test]
 async fn a_batch_that_was_overtaken_is_known_to_have_happened() {

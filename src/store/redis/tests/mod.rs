@@ -1,6 +1,7 @@
 //! Against real servers.
 
 mod doors;
+mod dumps;
 mod kills;
 
 use super::testing::{Cluster, Server, Watched};
