@@ -135,6 +135,40 @@ fn a_clock_that_jumps_back_locks_nobody_out() {
     }
 }
 
+/// Instances that a clock ahead has seen last do not count for ever, and a mark that it has set ends.
+#[test]
+fn a_clock_that_jumps_back_keeps_nobody_present_and_nobody_marked() {
+    let server = Server::start(&[]);
+    let mut connection = server.connection();
+    let at = |connection: &mut Connection, micros: u64| {
+        let at = [("s", micros / 1_000_000), ("us", micros % 1_000_000)];
+        connection.hset_multiple::<_, _, _, ()>("clock", &at).unwrap();
+    };
+    let clock = "{ redis.call('HGET', 'clock', 's'), redis.call('HGET', 'clock', 'us') }";
+    let by_clock = |source: &str| redis::Script::new(&source.replace("redis.call('TIME')", clock));
+    let (now, ahead) = (1_700_000_000_000_000, 600_000_000);
+
+    let present = by_clock(include_str!("../present.lua"));
+    let mut count = |connection: &mut Connection, micros, name: &str| -> u32 {
+        at(connection, micros);
+        present.key("present").arg(name).arg(10_000).invoke(connection).unwrap()
+    };
+    assert_eq!(count(&mut connection, now + ahead, "a"), 1);
+    assert_eq!(count(&mut connection, now + ahead, "b"), 2);
+    assert_eq!(count(&mut connection, now, "a"), 1, "b has not said so by this clock");
+    assert_eq!(count(&mut connection, now + 1_000_000, "b"), 2);
+
+    let mark = by_clock(include_str!("../mark.lua"));
+    let mut stands = |connection: &mut Connection, micros, wish: u64| -> (u32, u64) {
+        at(connection, micros);
+        mark.key("mark").arg(wish).arg(60_000_000).invoke(connection).unwrap()
+    };
+    assert_eq!(stands(&mut connection, now + ahead, 60_000_000), (1, 60_000_000));
+    assert_eq!(stands(&mut connection, now, 0), (0, 60_000_000));
+    assert_eq!(stands(&mut connection, now + 30_000_000, 0), (0, 30_000_000));
+    assert_eq!(stands(&mut connection, now + 60_000_000, 0), (0, 0));
+}
+
 #[test]
 fn a_look_takes_nothing_and_a_bucket_of_any_configurable_size_is_counted() {
     let server = Server::start(&[]);
