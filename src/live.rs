@@ -21,7 +21,7 @@ use crate::policy::rate_limit::{Buckets, Engine, Shared};
 use crate::store::keys::KeyStore;
 use crate::store::redis::Redis;
 use crate::store::revocations::RevocationLog;
-use crate::store::{self, Backend, Opened};
+use crate::store::{self, Backend, Opened, StoreError};
 use crate::upstream::egress::{Egress, EgressPolicy};
 
 /// State that a reload hands on.
@@ -73,7 +73,7 @@ impl Live {
         let revocations = Arc::new(Revocations::new(generation.clone()));
         let log = RevocationLog::new(store.clone(), clock.clone());
         let feed = RevocationFeed::new(log, revocations.clone(), clock.clone(), metrics.clone());
-        store::blocking(feed.look()).map_err(|error| format!("the log of revocations: {error}"))?;
+        store::blocking(look(&feed)).map_err(|error| format!("the log of revocations: {error}"))?;
         Ok(Live {
             metrics: metrics.clone(),
             store,
@@ -95,6 +95,16 @@ impl Live {
             bodies: Arc::new(ByteBudget::new(config.server.limits.buffered_bodies)),
             clock,
         })
+    }
+
+    /// Reads anew what other instances may have changed since this process read it: the key ring and what is revoked. A
+    /// successor in an upgrade may have waited for long.
+    ///
+    /// # Errors
+    /// When the store does not tell, for a person.
+    pub async fn catch_up(&self) -> Result<(), String> {
+        self.tokens.keyring.refresh().await.map_err(|error| error.to_string())?;
+        look(&self.revocations).await.map_err(|error| format!("the log of revocations: {error}"))
     }
 
     /// Puts the parts of `config` into force that bound this state rather than derive anything from it.
@@ -129,6 +139,18 @@ pub fn open_keyring(config: &Config, store: &Arc<dyn Backend>, generation: Gener
     }
     Keyring::open_after(store.clone(), master_key, config.previous_master_key.as_ref(), generation)
         .map_err(|error| error.to_string())
+}
+
+/// Reads the log of revocations. One that cannot be proved to be complete is no reason not to serve: what needs the
+/// proof is refused until there is one.
+async fn look(feed: &RevocationFeed) -> Result<(), StoreError> {
+    match feed.look().await {
+        Err(error @ (StoreError::NotDurable(_) | StoreError::Full(_))) => {
+            log::warn!("the log of revocations may lag behind; wallet and payment calls are refused: {error}");
+            Ok(())
+        }
+        looked => looked,
+    }
 }
 
 /// Limits over several instances, where the store is one that they share.

@@ -6,6 +6,7 @@ mod control;
 pub mod dev;
 pub mod inspect;
 pub mod keys;
+mod loops;
 pub mod revoke;
 pub mod run;
 pub mod store;

@@ -388,6 +388,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// Writes what [`Backend::dump`] gave, in place of whatever has the same names.
     async fn load(&self, records: Vec<Record>) -> Result<(), StoreError>;
+
+    /// Why it will do nothing more before this process is started anew, in words for a person; `None`: no such thing is
+    /// known. What may pass by itself is no fault.
+    fn fault(&self) -> Option<String> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -105,8 +105,7 @@ async fn an_edge_starts_while_nothing_can_be_made_safe() {
     let server = Server::start(&[]);
     let mut store = config(RedisMode::Single, &[server.url()]);
     (store.wait_replicas, store.require_durability) = (Some(1), false);
-    store.timeouts.command = Duration::from_millis(100);
-    store.timeouts.total = Duration::from_millis(300);
+    store.timeouts.total = Duration::from_secs(3);
     look(&open(&store)).await.unwrap();
     server.ask::<()>("CONFIG SET min-replicas-to-write 1");
     look(&open(&store)).await.unwrap();
