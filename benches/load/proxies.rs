@@ -168,7 +168,8 @@ pub struct EdgeSetup {
     pub auth_cache: Option<String>,
     /// The port of the Redis that it keeps its state on; `None`: in its folder.
     pub redis: Option<u16>,
-    /// Whether its limits are the brief's rather than so wide that nothing is refused.
+    /// Whether its limits are the brief's rather than so wide that nothing is refused; it waits for Redis then, as it
+    /// would not otherwise.
     pub brief_limits: bool,
     /// Whether there is [`PLAIN`].
     pub plain_row: bool,
@@ -211,6 +212,10 @@ impl EdgeSetup {
             }
         };
         let store = match self.redis {
+            // What the brief's limits are looked at for is how exact they are together, which an edge alone is not.
+            Some(port) if self.brief_limits => {
+                format!("{{ kind: redis, nodes: [\"redis://127.0.0.1:{port}\"], timeouts: {{ limits: 1s }} }}")
+            }
             Some(port) => format!("{{ kind: redis, nodes: [\"redis://127.0.0.1:{port}\"] }}"),
             None => "{ kind: embedded, path: store }".to_owned(),
         };

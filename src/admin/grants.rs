@@ -39,7 +39,8 @@ impl GrantLine {
         let revocations = records.revocations.revocations();
         GrantLine {
             id: id.to_string(),
-            withdrawn: revocations.ends(&grant.user, &grant.client.app, grant.granted_at),
+            withdrawn: grant.ended
+                || revocations.end(&id.to_string(), &grant.user, &grant.client.app, grant.holds_from),
             client: grant.client.to_string(),
             user: grant.user,
             app: grant.client.app,

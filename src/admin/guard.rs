@@ -124,6 +124,13 @@ pub(super) async fn role(
         Access::Role(needed) => needed,
     };
     match asker.role {
+        // A change that has begun is finished, and told of in its audit line, whether or not its asker waits for it.
+        Some(held) if held >= needed && endpoint.action.is_some() => match tokio::spawn(next.run(request)).await {
+            Ok(response) => response,
+            Err(error) => {
+                Refused::from(Refusal::internal(format!("a change ended by itself: {error}"))).into_response()
+            }
+        },
         Some(held) if held >= needed => next.run(request).await,
         Some(held) => {
             let refusal = Refusal::new(

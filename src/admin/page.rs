@@ -3,6 +3,7 @@
 //! It changes nothing: a button would need a token in the browser. What can be changed is shown as a command line.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::HeaderValue;
@@ -10,6 +11,7 @@ use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::response::{Html, IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use tokio::time::timeout;
 
 use super::{Admin, Records};
 use crate::clock::rfc3339;
@@ -18,6 +20,8 @@ use crate::model::audit::{AuditLine, AuditOutcome};
 
 /// Changes that are shown.
 const CHANGES: usize = 8;
+/// How long the store may take to tell them.
+const ASKED_FOR: Duration = Duration::from_millis(500);
 
 const STYLE: &str = include_str!("page.css");
 
@@ -41,7 +45,8 @@ async fn render(admin: &Admin) -> String {
     let control = &admin.inner.control;
     let (status, not_ready) = (control.status(), control.not_ready());
     let records = control.records();
-    let changes = records.audit().lines(0, None, CHANGES).await;
+    // The page is looked at most when something is wrong with the store.
+    let changes = timeout(ASKED_FOR, records.audit().lines(0, None, CHANGES)).await.ok().and_then(Result::ok);
     let mut page = Page(String::with_capacity(8 * 1024));
     page.raw("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">");
     page.raw("<meta http-equiv=refresh content=5><title>tmcp-edge</title><style>");
@@ -77,10 +82,10 @@ async fn render(admin: &Admin) -> String {
     );
     let lines = changes.iter().flatten().map(|(_, line)| change(line));
     page.table("Last changes", &["when", "who", "role", "what", "outcome"], lines);
-    if changes.is_err() {
-        page.raw("<p class=bad>The store does not answer.");
-    } else if changes.is_ok_and(|lines| lines.is_empty()) {
-        page.raw("<p>None is remembered.");
+    match changes {
+        None => page.raw("<p class=bad>The store does not answer."),
+        Some(lines) if lines.is_empty() => page.raw("<p>None is remembered."),
+        Some(_) => {}
     }
     let addresses = control.upstreams().into_iter().flat_map(|upstream| {
         let name = upstream.name;

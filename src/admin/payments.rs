@@ -1,7 +1,7 @@
 //! `GET /api/v1/payments` and `PUT /api/v1/payments`: the kill switch.
 //!
-//! Calling payments off must work whatever else does not. Its audit line may end up in the log alone, and when the store
-//! does not take the switch, at least this edge throws its own.
+//! Calling payments off must work whatever else does not. This edge throws its own switch before it asks the store to throw
+//! everybody's, and the audit line may end up in the log alone.
 
 use axum::Extension;
 use axum::Json;
@@ -18,7 +18,6 @@ use crate::clock::rfc3339;
 use crate::error::{Code, Refusal};
 use crate::model::Revoked;
 use crate::model::audit::{AuditAction, AuditTarget};
-use crate::policy::authn::RevocationFeed;
 use crate::store::StoreError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -62,21 +61,22 @@ pub(super) async fn switch(
     let off = payments == Switch::Off;
     let action = AuditAction::of(&Revoked::Payments { off });
     let feed = admin.inner.control.records().revocations;
-    admin
-        .change(&asker, action, AuditTarget::none(), async {
-            match feed.revoke(Revoked::Payments { off }).await {
-                Ok(_) => Ok(()),
-                Err(error) if off => Err(here_alone(&feed, &error)),
-                Err(error) => Err(error.into()),
-            }
-        })
-        .await?;
+    if off {
+        feed.call_payments_off_here();
+    }
+    let switched = async {
+        match feed.revoke(Revoked::Payments { off }).await {
+            Ok(_) => Ok(()),
+            Err(error) if off => Err(here_alone(&error)),
+            Err(error) => Err(error.into()),
+        }
+    };
+    admin.change(&asker, action, AuditTarget::none(), switched).await?;
     Ok(Json(standing(&admin)))
 }
 
-/// Calls payments off at this edge, when the store does not take it for all of them.
-fn here_alone(feed: &RevocationFeed, error: &StoreError) -> Refusal {
-    feed.call_payments_off_here();
+/// Payments are off at this edge, and the store does not take it for the others.
+fn here_alone(error: &StoreError) -> Refusal {
     log::error!("payments are called off at this edge alone, the store did not take it: {error}");
     let message =
         "Payments are off at this edge alone: the store did not take the switch. Ask every edge, and ask again.";

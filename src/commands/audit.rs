@@ -1,9 +1,12 @@
 //! Audit lines of commands: like those of the admin address, with the system's user for an actor.
 
 use std::fs;
+use std::sync::{Arc, Once};
 
+use log::LevelFilter;
 use rustix::process::getuid;
 
+use super::start_logging;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::audit::{AuditAction, AuditActor, AuditOutcome, AuditTarget};
@@ -11,15 +14,16 @@ use crate::store::audit::{AuditLog, Change};
 use crate::store::{self, Backend, StoreError};
 use crate::telemetry::RequestId;
 
-use std::sync::Arc;
-
 /// What a command that is about to change something writes down.
 pub(super) fn change(action: AuditAction, target: AuditTarget) -> Change {
     Change { actor: AuditActor::command(user()), action, target, request_id: RequestId::new().to_string() }
 }
 
-/// The audit log in a config's store.
+/// The audit log in a config's store, for a command that changes something. Its lines go to standard error too, which is
+/// a command's log.
 pub(super) fn log(config: &Config, store: &Arc<dyn Backend>, clock: &Clock) -> AuditLog {
+    static LOGGING: Once = Once::new();
+    LOGGING.call_once(|| start_logging(LevelFilter::Warn));
     AuditLog::new(store.clone(), clock.clone(), config.server.admin.audit_retention)
 }
 

@@ -28,6 +28,9 @@ const DRAIN_UP_TO: u64 = 256 * 1024;
 /// For reading them away.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
+/// Who has no address.
+const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// What becomes of a request that may proceed.
 pub enum Next {
     /// The edge answers it.
@@ -108,6 +111,7 @@ impl Gateway {
                     params: params.map(|range| head.uri.path().get(range.clone()).unwrap_or_default()).collect(),
                     query: head.uri.query(),
                     headers: &head.headers,
+                    address: snapshot.policy.guard.address(passage.context.client.unwrap_or(UNKNOWN)),
                     trace: passage.context.upstream_trace(),
                     arrived_at: u64::try_from(passage.context.unix.as_millis()).unwrap_or(u64::MAX),
                 };
@@ -139,7 +143,7 @@ impl Gateway {
 /// The address at the other end of the socket, or the one that its PROXY header names.
 fn peer_ip(session: &Session) -> IpAddr {
     let address = session.client_addr().and_then(|address| address.as_inet());
-    address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip())
+    address.map_or(UNKNOWN, |address| address.ip())
 }
 
 /// An `Upgrade` that the route does not take is ignored, as RFC 9110 section 7.8 lets a server do: `curl --http2` sends

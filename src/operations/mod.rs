@@ -23,6 +23,7 @@ use crate::model::Operation;
 use crate::model::rows::Auth;
 use crate::policy::Permit;
 use crate::policy::authn::Caller;
+use crate::policy::guard::Address;
 use crate::upstream::forward::Trace;
 
 const NO_STORE: (HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -39,6 +40,8 @@ pub struct Call<'a> {
     pub query: Option<&'a str>,
     /// The headers.
     pub headers: &'a HeaderMap,
+    /// Where it comes from.
+    pub address: Address<'a>,
     /// The request's ids.
     pub trace: Trace,
     /// When its head arrived, milliseconds since the Unix epoch.

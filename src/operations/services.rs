@@ -1,12 +1,14 @@
 //! What operations work with, and the questions that several of them have.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::resolve::Resolved;
 use crate::clock::Clock;
 use crate::config::{Config, MiniApp};
 use crate::error::{Code, Refusal};
 use crate::metrics::Metrics;
+use crate::model::oauth::{Grant, GrantId};
 use crate::model::{MiniAppId, UserId};
 use crate::policy::authn::{RevocationFeed, Verifier};
 use crate::policy::keyring::Keyring;
@@ -76,6 +78,18 @@ impl Services {
     /// A mini-app that is registered and not switched off.
     pub fn active_app(&self, id: &MiniAppId) -> Option<Arc<MiniApp>> {
         self.app(id).filter(|app| !app.suspended)
+    }
+
+    /// Whether a grant has been taken back, with or without its record being gone: by itself, or with its user, its
+    /// mini-app or both.
+    pub fn is_withdrawn(&self, id: GrantId, grant: &Grant) -> bool {
+        let (user, app) = (&grant.user, &grant.client.app);
+        grant.ended || self.verifier.revocations().end(&id.to_string(), user, app, grant.holds_from)
+    }
+
+    /// How long a grant lives on from `now` (milliseconds since the Unix epoch) if nothing is done with it.
+    pub fn life(&self, grant: &Grant, now: u64) -> Duration {
+        grant.life(self.config.oauth.code_ttl, self.config.tokens.refresh_ttl, now)
     }
 
     /// Whose Matrix access token it is now.

@@ -28,8 +28,8 @@ const WALLET: ScopeSet = ScopeSet::of(&[
     Scope::WalletAdmin,
 ]);
 
-/// Refuses payments while an operator has called them off, and whatever takes a wallet scope while this instance cannot
-/// know what has been revoked: a token that is void elsewhere must not move money here.
+/// Refuses payments while an operator has called them off, and, while this instance cannot know what has been revoked or
+/// called off, payments and whatever takes a wallet scope: what is void elsewhere must not move money here.
 ///
 /// # Errors
 /// 503 `SERVICE_UNAVAILABLE` with `Retry-After`.
@@ -38,7 +38,7 @@ pub fn money(route: &Route, by_token: bool, revocations: &Revocations, now: Tick
         return Err(Refusal::new(Code::ServiceUnavailable, "Payments are switched off at present.").retry_after(60));
     }
     let reaches_wallet = by_token && route.scopes.iter().any(|set| set.intersects(WALLET));
-    if reaches_wallet && !revocations.is_current(now) {
+    if (route.class == Class::Payment || reaches_wallet) && !revocations.is_current(now) {
         return Err(Refusal::new(Code::ServiceUnavailable, "Wallet calls are not taken at present.")
             .retry_after(1)
             .inside("the log of revocations has not been seen for more than a second"));
@@ -56,7 +56,15 @@ fn lacking(any_of: ScopeSet, held: ScopeSet) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::model::rows::ROWS;
+    use crate::model::{Revocation, Revoked};
+    use crate::policy::authn::Generation;
+    use crate::policy::authn::revocations::STALE_AFTER;
+    use crate::policy::route::built_in;
 
     #[test]
     fn every_set_needs_one_scope() {
@@ -69,5 +77,30 @@ mod tests {
         let refusal = check(&[balance, either], pay).unwrap_err();
         assert_eq!(refusal.code(), Code::InvalidScope);
         assert!(refusal.message().contains("wallet:balance"), "{refusal}");
+    }
+
+    #[test]
+    fn money_waits_for_what_may_have_been_revoked() {
+        let (clock, time) = Clock::manual(1_800_000_000);
+        let generation = Generation::default();
+        let revocations = Revocations::new(generation);
+        revocations.agree(1, clock.tick());
+        let judge = |class: Class, by_token: bool| {
+            let row = ROWS.iter().find(|row| row.class == class).unwrap();
+            money(&built_in(row), by_token, &revocations, clock.tick()).map_err(|refusal| refusal.code())
+        };
+        let unavailable = Err(Code::ServiceUnavailable);
+        assert_eq!(judge(Class::Payment, false), Ok(()));
+        time.advance(STALE_AFTER + Duration::from_millis(1));
+        // Without a token, too: whether payments are called off is not known either.
+        assert_eq!(judge(Class::Payment, false), unavailable);
+        assert_eq!(judge(Class::Payment, true), unavailable);
+        assert_eq!(judge(Class::Read, true), unavailable);
+        assert_eq!(judge(Class::Other, true), Ok(()), "what reaches no wallet goes on");
+        revocations.agree(1, clock.tick());
+        assert_eq!(judge(Class::Payment, true), Ok(()));
+        revocations.apply(&Revocation { number: 2, at: 1_800_000_001, what: Revoked::Payments { off: true } });
+        assert_eq!(judge(Class::Payment, false), unavailable);
+        assert_eq!(judge(Class::Read, true), Ok(()));
     }
 }

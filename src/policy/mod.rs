@@ -196,12 +196,25 @@ impl Policy {
             BodyPlan::None | BodyPlan::Stream => None,
             BodyPlan::Read(reading) => Some(Box::pin(self.judge_body(request, &route, &reading)).await?),
         };
+        if body.is_some() {
+            self.look_again(&route, &trail.caller)?;
+        }
         if batch {
             // Reading it took its time.
             let moment = (self.clock.tick(), self.clock.unix_secs());
             self.limit(client, trail, body.as_deref().map_or(1, batch_size), moment).await?;
         }
         Ok(Permit { route, body })
+    }
+
+    /// A body may take a minute to come: what was revoked or called off meanwhile is not passed on.
+    fn look_again(&self, route: &Route, caller: &Caller) -> Result<(), Refusal> {
+        let verifier = self.authn.verifier();
+        let token = if let Caller::Tep(token) = caller { Some(token) } else { None };
+        if let Some(token) = token {
+            verifier.confirm(token)?;
+        }
+        authz::money(route, token.is_some(), verifier.revocations(), self.clock.tick())
     }
 
     /// The second kind of row: the body says who is calling, so it is read, bounded, before anything is known. Addresses

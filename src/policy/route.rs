@@ -143,7 +143,7 @@ fn with_head(methods: &[Verb]) -> Vec<Verb> {
     all
 }
 
-fn built_in(row: &Row) -> Route {
+pub(super) fn built_in(row: &Row) -> Route {
     Route {
         operation: row.operation,
         methods: with_head(row.methods),

@@ -13,6 +13,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -99,7 +100,8 @@ impl AuditLog {
         }
     }
 
-    /// Makes a change with its line around it.
+    /// Makes a change with its line around it. Calling payments off does not wait for its line: a store that takes nothing
+    /// may take seconds to say so.
     ///
     /// # Errors
     /// `unwritten` of that of [`AuditLog::begin`], with the change not made, and those of the change.
@@ -109,8 +111,12 @@ impl AuditLog {
         unwritten: impl FnOnce(StoreError) -> E,
         made: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let begun = self.begin(change).await.map_err(unwritten)?;
-        let made = made.await;
+        let (begun, made) = if change.action == AuditAction::PaymentsOff {
+            let (begun, made) = join(self.begin(change), made).await;
+            (begun.map_err(unwritten)?, made)
+        } else {
+            (self.begin(change).await.map_err(unwritten)?, made.await)
+        };
         match &made {
             Ok(_) => self.finish(begun, AuditOutcome::Done, None).await,
             Err(error) => self.finish(begun, AuditOutcome::Failed, Some(error.to_string())).await,

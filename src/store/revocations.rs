@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::rand;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -29,10 +30,11 @@ const LOG: &str = "log/";
 const STATE: &str = "state/";
 /// How long an instance may have been away and still catch up entry by entry.
 const LOGGED_FOR: Duration = Duration::from_secs(3600);
-/// Our own tokens live for at most 24 h, and the grant's id is in no others.
-const GRANTS_FOR: Duration = Duration::from_secs(25 * 3600);
-/// Tokens of trusted issuers may live longer than ours.
-const EPOCHS_FOR: Duration = Duration::from_secs(366 * 24 * 3600);
+/// How long the revocation of a grant matters: our own tokens live for at most 24 h, and the grant's id is in no others.
+pub const GRANTS_FOR: Duration = Duration::from_secs(25 * 3600);
+/// How long that of a user, a mini-app or a key matters: as long as a refresh token may lie unused, and tokens of trusted
+/// issuers may live longer than ours.
+pub const EPOCHS_FOR: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Entries asked for in one go.
 const PAGE: usize = 500;
 /// How often others may come first before that is called a fault.
@@ -43,6 +45,8 @@ const TRIES: usize = 100;
 pub struct RevocationLog {
     store: Arc<dyn Backend>,
     clock: Clock,
+    /// One at a time from here: those of one instance would only be in each other's way.
+    appending: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,7 +74,7 @@ impl Stored {
 impl RevocationLog {
     /// Kept in `store`.
     pub fn new(store: Arc<dyn Backend>, clock: Clock) -> RevocationLog {
-        RevocationLog { store, clock }
+        RevocationLog { store, clock, appending: Arc::default() }
     }
 
     /// Writes a revocation down, durably, and tells everybody who follows. A revoked grant ends with its code and its
@@ -79,19 +83,35 @@ impl RevocationLog {
     /// # Errors
     /// When the store fails; the revocation may have happened all the same, and it does no harm to revoke again.
     pub async fn append(&self, what: Revoked) -> Result<Revocation, StoreError> {
-        // First what is already out, then what could yet be fetched: a failure in between leaves nothing in force that a
-        // second try would not reach.
-        let revocation = self.note(what).await?;
-        if let Revoked::Grant(id) = &revocation.what
-            && let Some(id) = GrantId::parse(id)
-        {
-            Grants::new(self.store.clone()).end(id).await?;
+        self.append_after(0, what).await
+    }
+
+    /// [`RevocationLog::append`], with a number larger than `known`: tokens that were issued knowing of that one are to be
+    /// void, also when a fail-over has lost it.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn append_after(&self, known: u64, what: Revoked) -> Result<Revocation, StoreError> {
+        let grants = Grants::new(self.store.clone());
+        let grant = if let Revoked::Grant(id) = &what { GrantId::parse(id) } else { None };
+        // The log forgets a grant when its last access token has expired. So nothing must rest on it alone, and what fails
+        // half-way leaves a grant that is marked, for a second try to find.
+        if let Some(id) = grant {
+            grants.close(id).await?;
+        }
+        let revocation = self.note(known, what).await?;
+        if let Some(id) = grant {
+            grants.end(id).await?;
         }
         Ok(revocation)
     }
 
-    async fn note(&self, what: Revoked) -> Result<Revocation, StoreError> {
-        for _ in 0..TRIES {
+    async fn note(&self, known: u64, what: Revoked) -> Result<Revocation, StoreError> {
+        let _in_turn = self.appending.lock().await;
+        for tried in 0..TRIES {
+            if tried > 0 {
+                pause().await;
+            }
             let head = self.store.get(&partition(), HEAD, Read::Latest).await?;
             let (previous, condition) = match &head {
                 None => (0, Condition::Absent),
@@ -99,7 +119,7 @@ impl RevocationLog {
             };
             let now = self.clock.unix();
             let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-            let number = millis.max(previous.saturating_add(1));
+            let number = millis.max(previous.max(known).saturating_add(1));
             let stored = Stored { v: VERSION, number, previous, at: now.as_secs(), what: what.clone() };
             let value = encode(&stored)?;
             let batch = Batch::new(partition())?
@@ -147,6 +167,12 @@ impl RevocationLog {
         if last == known {
             return Ok(Some(Vec::new()));
         }
+        if last < known {
+            // A fail-over has lost what was read before. What comes next must be larger all the same.
+            log::warn!("the log of revocations ends at {last}, and has been read up to {known}: it is read anew");
+            self.raise(known).await?;
+            return Ok(None);
+        }
         let (mut found, mut expected) = (Vec::new(), known);
         for stored in self.scan(LOG, Some(log_name(known))).await? {
             if stored.previous != expected {
@@ -156,6 +182,19 @@ impl RevocationLog {
             found.push(stored.revocation());
         }
         Ok((expected >= last).then_some(found))
+    }
+
+    /// Lets the next entry come after `number`, unless others have come that far.
+    async fn raise(&self, number: u64) -> Result<(), StoreError> {
+        let Some(entry) = self.store.get(&partition(), HEAD, Read::Latest).await? else {
+            let batch = Batch::new(partition())?.when(HEAD, Condition::Absent);
+            return self.store.apply(batch.put(HEAD, encode(&Head { v: VERSION, number })?, None)).await.map(drop);
+        };
+        if decode::<Head>(&entry.value)?.number < number {
+            let batch = Batch::new(partition())?.when(HEAD, Condition::Is(entry.version));
+            self.store.apply(batch.put(HEAD, encode(&Head { v: VERSION, number })?, None)).await?;
+        }
+        Ok(())
     }
 
     /// Up to `limit` of the last hour's revocations with numbers above `known`, in order.
@@ -192,6 +231,14 @@ impl RevocationLog {
             }
         }
     }
+}
+
+/// Lets others go first, for a while that differs from theirs.
+async fn pause() {
+    let mut chance = [0u8; 1];
+    // Without randomness all wait for the same while, which is no worse than not waiting.
+    let _ = rand::fill(&mut chance);
+    tokio::time::sleep(Duration::from_micros(200 + 50 * u64::from(chance[0]))).await;
 }
 
 fn partition() -> Partition {
@@ -303,12 +350,32 @@ mod tests {
         assert_eq!(kinds(&log).await, ["payments"]);
     }
 
+    /// A fail-over may lose what was read before. Tokens that were issued since know of a number that must not be given out
+    /// again: what had it would not void them.
+    #[tokio::test]
+    async fn numbers_do_not_come_again_when_a_fail_over_has_lost_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, _) = Clock::manual(1_800_000_000);
+        let log = log(&folder, clock);
+        let kept = log.append(user("@a:x")).await.unwrap();
+        let lost = kept.number + 5_000;
+        assert_eq!(log.since(lost).await.unwrap(), None, "everything is to be read anew");
+        let next = log.append(user("@b:x")).await.unwrap();
+        assert!(next.number > lost, "{next:?}");
+        let (number, _) = log.all().await.unwrap();
+        assert_eq!(number, next.number);
+        // Whoever revokes before anybody has looked knows the number itself.
+        let known = number + 5_000;
+        assert!(log.append_after(known, user("@c:x")).await.unwrap().number > known);
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn many_at_once_stand_in_one_order() {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, Clock::manual(1_800_000_000).0);
         let each = (0..16).map(|n| {
-            let log = log.clone();
+            // As many instances as there are calls: they have no turns.
+            let log = RevocationLog::new(log.store.clone(), log.clock.clone());
             tokio::spawn(async move { log.append(user(&format!("@u{n}:x"))).await.unwrap() })
         });
         futures::future::join_all(each).await;

@@ -16,18 +16,17 @@ use std::time::Duration;
 use super::archive::{ArchiveError, Reader, Writer};
 use super::audit::is_audit;
 use super::backend::{Backend, Batch, Operation, Partition, Record, StoreError};
+use super::oauth::Place;
 
 /// Records that are moved at a time.
 const PIECE: usize = 500;
 /// Bytes of values that are moved at a time, but for the last record.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Kinds of partitions whose content can be redeemed or withdrawn, so that an old copy of it must not come back.
-const REDEEMABLE: &[&str] = &["grant", "grants", "user_code", "visit", "approvals"];
-
-/// Whether an old copy of the record must not come back.
+/// Whether an old copy of the record must not come back: what it holds can be redeemed or withdrawn.
 pub fn outdates(record: &Record) -> bool {
-    REDEEMABLE.contains(&partition(record).kind())
+    let kind = partition(record).kind();
+    Place::ALL.iter().any(|place| place.kind() == kind)
 }
 
 /// Why a store could not be moved.

@@ -13,6 +13,7 @@ mod cached;
 mod dev;
 mod docs;
 mod edge;
+mod fleet;
 mod frames;
 mod headers;
 mod http2;

@@ -56,6 +56,13 @@ impl Cluster {
         self.nodes.iter().map(Server::url).collect()
     }
 
+    /// A key that is there and begins so.
+    pub fn key(&self, beginning: &str) -> Option<String> {
+        let alive = self.nodes.iter().filter(|node| node.process.is_some());
+        let mut found = alive.flat_map(|node| node.ask::<Vec<String>>(&format!("KEYS {}*", beginning)));
+        found.next()
+    }
+
     /// The node that serves a key.
     pub fn primary_of(&self, key: &str) -> &Server {
         let alive = self.nodes.iter().find(|node| node.process.is_some()).unwrap();

@@ -22,6 +22,8 @@ async fn grant_of(admin: &Running, user: &str, app: &str) -> String {
         scopes: ScopeSet::from_list("user:read wallet:balance"),
         via: Via::Device,
         granted_at: now,
+        holds_from: 0,
+        ended: false,
         room: None,
         launch_source: None,
         code: None,
@@ -33,11 +35,11 @@ async fn grant_of(admin: &Running, user: &str, app: &str) -> String {
     refresh.grant().to_string()
 }
 
-/// The newest line of the audit.
+/// The newest line of the audit; null: there is none.
 pub(super) async fn last_line(admin: &Running) -> Value {
     let (status, mut body) = answer(admin.get("/api/v1/audit?limit=1").bearer_auth(VIEWER)).await;
     assert_eq!(status, StatusCode::OK, "{body}");
-    body["lines"][0].take()
+    body.pointer_mut("/lines/0").map_or(Value::Null, Value::take)
 }
 
 impl Running {
@@ -235,4 +237,21 @@ async fn the_page_shows_the_switch_and_the_last_changes_but_not_about_whom() {
         assert!(page.contains(part), "{part}: {page}");
     }
     assert!(!page.contains("alice"), "{page}");
+}
+
+#[tokio::test]
+async fn a_change_is_finished_when_its_asker_has_gone() {
+    let admin = local().await;
+    let outcome_is = async |expected: &str| {
+        while last_line(&admin).await["outcome"] != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    let closed = admin.edge.gate.lock().await;
+    let asking = tokio::spawn(admin.post("/api/v1/reload").bearer_auth(&admin.token).send());
+    outcome_is("begun").await;
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    drop(closed);
+    outcome_is("done").await;
 }

@@ -34,6 +34,8 @@ struct Edge {
     not_ready: Mutex<Vec<String>>,
     purged: Mutex<Vec<Purge>>,
     reload: Result<u64, Vec<String>>,
+    /// Whoever holds it keeps reloads waiting.
+    gate: tokio::sync::Mutex<()>,
 }
 
 #[async_trait]
@@ -109,6 +111,7 @@ impl Control for Edge {
     }
 
     async fn reload(&self) -> Result<u64, Vec<String>> {
+        let _open = self.gate.lock().await;
         self.reload.clone()
     }
 }
@@ -168,6 +171,7 @@ async fn running(configured: &str, reload: Result<u64, Vec<String>>) -> Running 
         not_ready: Mutex::default(),
         purged: Mutex::default(),
         reload,
+        gate: tokio::sync::Mutex::default(),
     };
     let edge = Arc::new(edge);
     let exporter = Exporter::new(metrics.clone(), clock.clone());

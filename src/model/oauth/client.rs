@@ -9,13 +9,13 @@ use crate::model::MiniAppId;
 /// A hybrid mini-app's back end signs in under this name after its front's.
 const BACKEND: &str = "_backend";
 
-/// A client as it calls itself. Codes and refresh tokens belong to exactly one: the front of a hybrid mini-app, which
-/// shows no secret, is not let into what its back end was given.
+/// A client. Codes and refresh tokens belong to exactly one: the front of a hybrid mini-app, which shows no secret, is
+/// not let into what its back end was given.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClientId {
     /// The mini-app.
     pub app: MiniAppId,
-    /// Whether it is a hybrid mini-app's back end.
+    /// Whether it is a hybrid mini-app's back end: whoever of it shows the secret, under either name.
     #[serde(default)]
     pub backend: bool,
 }
@@ -24,6 +24,12 @@ impl ClientId {
     /// The mini-app itself.
     pub fn of(app: MiniAppId) -> ClientId {
         ClientId { app, backend: false }
+    }
+
+    /// Whether what `owner` was given may be used by this client: by itself, and a hybrid mini-app's front by its back
+    /// end, which has shown more. Never the other way round.
+    pub fn may_use(&self, owner: &ClientId) -> bool {
+        self.app == owner.app && (self.backend || !owner.backend)
     }
 }
 
@@ -36,5 +42,18 @@ impl fmt::Display for ClientId {
 impl fmt::Debug for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ClientId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_back_end_may_use_what_its_front_was_given_and_not_the_other_way_round() {
+        let [shop, other] = ["ma_shop", "ma_other"].map(|app| ClientId::of(MiniAppId::parse(app).unwrap()));
+        let backend = ClientId { backend: true, ..shop.clone() };
+        assert!(shop.may_use(&shop) && backend.may_use(&backend) && backend.may_use(&shop));
+        assert!(!shop.may_use(&backend) && !other.may_use(&shop) && !backend.may_use(&other));
     }
 }

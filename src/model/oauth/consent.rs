@@ -42,7 +42,8 @@ impl Consent {
 
     /// The user's yes, to these scopes and no more than were asked for: the grant, with a code that is still to be
     /// redeemed. `None` as long as nobody has proven who they are.
-    pub fn approved(self, scopes: ScopeSet, code: super::Digest, now: u64) -> Option<Grant> {
+    /// `known` is the number of the last revocation that was known before.
+    pub fn approved(self, scopes: ScopeSet, code: super::Digest, now: u64, known: u64) -> Option<Grant> {
         let code = Code { hash: code, redirect: self.redirect, challenge: self.challenge, redeemed_at: None };
         Some(Grant {
             client: self.client,
@@ -50,6 +51,8 @@ impl Consent {
             scopes: scopes.intersection(self.scopes),
             via: Via::Code,
             granted_at: now,
+            holds_from: known,
+            ended: false,
             room: None,
             launch_source: None,
             code: Some(code),

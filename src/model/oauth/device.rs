@@ -45,6 +45,11 @@ pub enum Answer {
         user: UserId,
         /// To what.
         scopes: ScopeSet,
+        /// When, milliseconds since the Unix epoch.
+        at: u64,
+        /// The last revocation that was known before: what is withdrawn until the device's next question takes the yes
+        /// along.
+        known: u64,
     },
     /// No.
     Denied,
@@ -76,10 +81,12 @@ impl Device {
     /// (protocol section 3).
     pub const NEVER: ScopeSet = ScopeSet::of(&[Scope::WalletPay]);
 
-    /// The user's yes, to no more than was asked for. `None` when it was answered before.
-    pub fn approved(self, user: UserId, scopes: ScopeSet) -> Option<Device> {
+    /// The user's yes, to no more than was asked for, when `known` was the last revocation that was known. `None` when
+    /// it was answered before.
+    pub fn approved(self, user: UserId, scopes: ScopeSet, at: u64, known: u64) -> Option<Device> {
         let scopes = scopes.intersection(self.scopes).difference(Device::NEVER);
-        (self.answer == Answer::Pending).then_some(Device { answer: Answer::Approved { user, scopes }, ..self })
+        let answer = Answer::Approved { user, scopes, at, known };
+        (self.answer == Answer::Pending).then_some(Device { answer, ..self })
     }
 
     /// The user's no. `None` when it was answered before.
@@ -99,12 +106,14 @@ impl Device {
             }
             Answer::Pending => Poll::Pending(Device { asked_at: Some(now), ..self }),
             Answer::Denied => Poll::Denied,
-            Answer::Approved { user, scopes } => Poll::Granted(Box::new(Grant {
+            Answer::Approved { user, scopes, at, known } => Poll::Granted(Box::new(Grant {
                 user: user.clone(),
                 scopes: *scopes,
                 client: self.client,
                 via: Via::Device,
-                granted_at: now,
+                granted_at: *at,
+                holds_from: *known,
+                ended: false,
                 room: None,
                 launch_source: None,
                 code: None,
@@ -138,13 +147,13 @@ mod tests {
     #[test]
     fn yes_and_no_are_said_once_and_paying_is_never_given() {
         let user = UserId::parse("@alice:tween.example").unwrap();
-        let approved = device().approved(user.clone(), ScopeSet::of(Scope::ALL)).unwrap();
+        let approved = device().approved(user.clone(), ScopeSet::of(Scope::ALL), 500, 7).unwrap();
         assert_eq!(approved.clone().denied(), None);
         let Poll::Granted(grant) = approved.clone().polled(1_000) else { panic!("granted") };
         assert_eq!((grant.user, grant.scopes), (user.clone(), ScopeSet::of(&[Scope::WalletBalance])));
         assert_eq!(approved.polled(600_000), Poll::Expired);
         let denied = device().denied().unwrap();
-        assert_eq!(denied.clone().approved(user, ScopeSet::EMPTY), None);
+        assert_eq!(denied.clone().approved(user, ScopeSet::EMPTY, 500, 7), None);
         assert_eq!(denied.polled(1_000), Poll::Denied);
     }
 }

@@ -1,6 +1,7 @@
 //! A user's permission to a mini-app, as the tokens that came of it know it.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,12 @@ use crate::model::{RoomId, ScopeSet, UserId};
 
 /// How long a client that lost an answer may ask for it again, milliseconds (protocol section 11).
 pub const REPEAT_WITHIN: u64 = 60_000;
+
+/// How much later than it was redeemed a code may arrive once more and still have been sent at the same moment,
+/// milliseconds: two instances may have answered, and their clocks differ.
+const RACE: u64 = 1_000;
+/// How much earlier, milliseconds: its request may have been slow to come in whole.
+const ARRIVED: u64 = 60_000;
 
 /// Names a grant: 32 hex digits. No secret: tokens carry it as `grant_id`, and revocations name it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +80,14 @@ pub struct Grant {
     pub via: Via,
     /// When, milliseconds since the Unix epoch.
     pub granted_at: u64,
+    /// Revocations of its user, its mini-app or both with a larger number end it: the last one that was known before the
+    /// user was asked, or, once a part of it was taken back, the one that did so. No time: clocks of two machines could
+    /// not tell what came first.
+    #[serde(default)]
+    pub holds_from: u64,
+    /// Whether it has ended, and only its access tokens may still have to be revoked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
     /// `miniapp_context.room_id` of its tokens.
     pub room: Option<RoomId>,
     /// `miniapp_context.launch_source` of its tokens.
@@ -157,7 +172,12 @@ impl Grant {
         if code.hash != by.code {
             return Redeemed::Refused("no code of this grant");
         }
-        if self.client != *by.client {
+        // A redeemed code may have become the back end's; the front could still have been the first.
+        let could = match code.redeemed_at {
+            None => by.client.may_use(&self.client),
+            Some(_) => by.client.app == self.client.app,
+        };
+        if !could {
             return Redeemed::Refused("another client's code");
         }
         if code.redirect != by.redirect {
@@ -167,11 +187,15 @@ impl Grant {
             return Redeemed::Refused("another code_verifier");
         }
         match code.redeemed_at {
-            Some(at) if by.arrived_at <= at => Redeemed::Raced,
+            Some(at) if (at.saturating_sub(ARRIVED)..=at.saturating_add(RACE)).contains(&by.arrived_at) => {
+                Redeemed::Raced
+            }
             Some(_) => Redeemed::Reused,
             None => {
                 let code = Code { redeemed_at: Some(now), ..code.clone() };
-                Redeemed::Done(Box::new(Grant { code: Some(code), ..self.begun(refresh, now) }))
+                // What was fetched with a secret is worth nothing without it from now on.
+                let (client, code) = (by.client.clone(), Some(code));
+                Redeemed::Done(Box::new(Grant { client, code, ..self.begun(refresh, now) }))
             }
         }
     }
@@ -189,10 +213,26 @@ impl Grant {
         Grant { family: Some(Family { current: next, previous, rotated_at: now }), ..self }
     }
 
-    /// The grant without `scopes`; `None` when nothing is left that a user has to permit.
-    pub fn without(self, scopes: ScopeSet) -> Option<Grant> {
+    /// The grant without `scopes`, which the revocation of that number took back; `None` when nothing is left that a user
+    /// has to permit.
+    pub fn without(self, scopes: ScopeSet, revocation: u64) -> Option<Grant> {
         let left = self.scopes.difference(scopes);
-        (!left.difference(ScopeSet::UNASKED).is_empty()).then_some(Grant { scopes: left, ..self })
+        // Of two that take a part each, the later one may be done first.
+        let grant = Grant { scopes: left, holds_from: self.holds_from.max(revocation), ..self };
+        (!left.difference(ScopeSet::UNASKED).is_empty()).then_some(grant)
+    }
+
+    /// How long it lives on from `now` if nothing is done with it: as long as its code (`code_ttl`), and once that is
+    /// redeemed as long as its refresh token (`refresh_ttl`), but not beyond its end.
+    pub fn life(&self, code_ttl: Duration, refresh_ttl: Duration, now: u64) -> Duration {
+        let (since, ttl) = match &self.family {
+            Some(family) => (family.rotated_at, refresh_ttl),
+            None => (self.granted_at, code_ttl),
+        };
+        let unused = since.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let end = self.ends_at.map_or(unused, |end| end.min(unused));
+        // The store keeps nothing for no time at all.
+        Duration::from_millis(end.saturating_sub(now).max(1))
     }
 }
 

@@ -4,6 +4,7 @@
 //! redirector (RFC 9700 section 4.11). From then on they go to the client, with its `state` and our `iss` (RFC 9207).
 
 use crate::config::MiniApp;
+use crate::config::oauth::SESSION;
 use crate::error::{OauthError, Refusal};
 use crate::metrics::{OauthFlow, OauthQuestion};
 use crate::model::oauth::consent::address;
@@ -16,8 +17,6 @@ use super::{invalid_request, now, scopes_of};
 
 /// Longest `state`, bytes.
 const MAX_STATE: usize = 2048;
-/// What stands in a consent page's address for the session.
-const SESSION: &str = "{session}";
 
 /// Checks the request and sends the user's browser to the consent page.
 pub async fn answer(_permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {

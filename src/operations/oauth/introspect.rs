@@ -13,7 +13,7 @@ use crate::policy::Permit;
 use crate::policy::authn::{Caller, Fault};
 use crate::store::oauth::{Credential, Grants, Kind};
 
-use super::{form_of, is_withdrawn, required};
+use super::{form_of, required};
 
 /// What is to be known of the token.
 pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
@@ -25,6 +25,12 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
             return Err(Refusal::new(Code::InvalidToken, message).challenge(Challenge::Basic));
         }
     };
+    if !services.verifier.revocations().is_current(services.clock.tick()) {
+        // Whoever asks is about to let the token do something.
+        return Err(Refusal::new(Code::ServiceUnavailable, "What has been revoked is not known at present.")
+            .retry_after(1)
+            .inside("the log of revocations has not been seen for more than a second"));
+    }
     let form = form_of(permit)?;
     let token = required(&form, "token")?;
     let found = match Credential::parse(Kind::Refresh, token) {
@@ -71,14 +77,13 @@ async fn of_refresh(
     let Some(held) = Grants::new(services.store.clone()).get(token.grant()).await? else { return Ok(None) };
     let grant = &held.value;
     let in_force = grant.family.as_ref().is_some_and(|family| family.current == token.hash());
-    if !in_force || may_see.is_some_and(|app| *app != grant.client.app) || is_withdrawn(services, token.grant(), grant)
-    {
+    if !in_force || may_see.is_some_and(|app| *app != grant.client.app) || services.is_withdrawn(token.grant(), grant) {
         return Ok(None);
     }
     Ok(Some(json!({
         "active": true,
         "scope": grant.scopes.to_string(),
-        "client_id": grant.client.to_string(),
+        "client_id": grant.client.app.as_str(),
         "app_id": grant.client.app.as_str(),
         "username": grant.user.as_str(),
         "sub": grant.user.as_str(),

@@ -18,7 +18,10 @@ const CLIENTS: [&str; 3] = ["client_secret_basic", "client_secret_post", "none"]
 /// The document. Every address in it is below the configured public URL, whatever `Host` says.
 pub fn answer(_permit: &Permit, services: &Services) -> Local {
     let issuer = services.config.issuer();
-    let scopes: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+    // Not those of official mini-apps: a client that asks for all it is offered would be refused, and a server need not
+    // list every scope (RFC 8414 section 2).
+    let ordinary = Scope::ALL.iter().filter(|scope| !scope.official_only());
+    let scopes: Vec<&str> = ordinary.map(|scope| scope.as_str()).collect();
     let document = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/oauth2/authorize"),

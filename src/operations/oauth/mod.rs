@@ -18,8 +18,7 @@ pub mod token;
 use super::{Call, Services};
 use crate::config::MiniApp;
 use crate::error::{OauthError, Refusal};
-use crate::model::oauth::{Grant, GrantId};
-use crate::model::token::TepClaims;
+use crate::model::oauth::GrantId;
 use crate::model::{Revoked, Scope, ScopeSet};
 use crate::policy::authn::{Caller, Client};
 use crate::policy::{Form, Permit};
@@ -72,29 +71,26 @@ fn now(services: &Services) -> u64 {
     u64::try_from(services.clock.unix().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// As of when a request is answered.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// Milliseconds since the Unix epoch.
+    now: u64,
+    /// The last revocation that was known before anything was read: whatever comes later voids what is issued, however
+    /// soon this instance learns of it.
+    known: u64,
+}
+
+impl Moment {
+    /// Now; to be taken before what the answer depends on is read.
+    fn of(services: &Services) -> Moment {
+        let known = services.verifier.revocations().known();
+        Moment { now: now(services), known }
+    }
+}
+
 /// Ends a grant for good: its code, its refresh tokens and its access tokens.
 async fn end(services: &Services, id: GrantId) -> Result<(), Refusal> {
     services.revocations.revoke(Revoked::Grant(id.to_string())).await?;
     Ok(())
-}
-
-/// Whether a grant has been withdrawn, with or without its record being gone: by user, mini-app or both.
-fn is_withdrawn(services: &Services, id: GrantId, grant: &Grant) -> bool {
-    services.verifier.revocations().voids(&TepClaims {
-        user: grant.user.clone(),
-        app: grant.client.app.clone(),
-        scopes: grant.scopes,
-        session_id: None,
-        wallet_id: None,
-        jti: None,
-        grant_id: Some(id.to_string()),
-        room: None,
-        privileged: false,
-        issuer: services.config.issuer().to_owned(),
-        kid: String::new(),
-        // Revocations are numbered by the millisecond: one that came before the grant does not end it.
-        revocation: Some(grant.granted_at),
-        issued_at: grant.granted_at / 1000,
-        expires_at: u64::MAX,
-    })
 }

@@ -19,7 +19,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     if let Some(refresh) = Credential::parse(Kind::Refresh, token) {
         let grants = Grants::new(services.store.clone());
         if let Some(held) = grants.get(refresh.grant()).await?
-            && held.value.client == client.id
+            && client.id.may_use(&held.value.client)
         {
             // Knowing the grant's id, which every access token tells, is not enough.
             let family = held.value.family.as_ref();

@@ -67,7 +67,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     }
     let told = match asked.parameter("taken") {
         Some("app") => Some("The mini-app is disconnected."),
-        Some("scope") => Some("Taken back. The mini-app cannot do this any more."),
+        Some("scope") => Some("Taken back. The mini-app cannot do this any more; what else you allowed, it still may."),
         _ => None,
     };
     let approved = services.approvals().list(&user).await?;

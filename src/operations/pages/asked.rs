@@ -2,15 +2,18 @@
 
 use http::{HeaderMap, Method};
 
-use crate::error::Refusal;
-use crate::operations::Call;
+use crate::error::{Code, Refusal};
+use crate::model::UserId;
+use crate::operations::{Call, Services};
 use crate::policy::authn::bearer::{self, Credential};
+use crate::policy::guard::Address;
 use crate::policy::{Form, Permit};
 
 /// A call of a page.
 pub struct Asked<'a> {
     /// The headers.
     pub headers: &'a HeaderMap,
+    address: Address<'a>,
     posted: bool,
     form: Form,
     query: Form,
@@ -24,7 +27,7 @@ impl<'a> Asked<'a> {
     pub fn of(permit: &Permit, call: &Call<'a>) -> Result<Asked<'a>, Refusal> {
         let form = Form::parse(permit.body().map_or(&[], |body| body))?;
         let query = Form::parse(call.query.unwrap_or_default().as_bytes())?;
-        Ok(Asked { headers: call.headers, posted: call.method == Method::POST, form, query })
+        Ok(Asked { headers: call.headers, address: call.address, posted: call.method == Method::POST, form, query })
     }
 
     /// Whether a form was sent.
@@ -42,11 +45,25 @@ impl<'a> Asked<'a> {
         self.form.get(name).or_else(|| self.query.get(name))
     }
 
-    /// The bearer token that was sent, if one was.
+    /// Notes that what was sent is nobody's password, token or code: whoever goes on guessing is not heard any more.
+    pub fn guessed(&self, services: &Services) {
+        self.address.guessed(services.clock.tick());
+    }
+
+    /// Whose Matrix access token was sent, if one was.
     ///
     /// # Errors
-    /// 401 for a credential of another kind, or a malformed one.
-    pub fn bearer(&self) -> Result<Option<&'a str>, Refusal> {
+    /// As [`Services::identify`], and 401 for a credential of another kind.
+    pub async fn user(&self, services: &Services) -> Result<Option<UserId>, Refusal> {
+        let Some(token) = self.bearer()? else { return Ok(None) };
+        let identified = services.identify(token).await;
+        if identified.as_ref().is_err_and(|refusal| refusal.code() == Code::InvalidToken) {
+            self.guessed(services);
+        }
+        identified.map(Some)
+    }
+
+    fn bearer(&self) -> Result<Option<&'a str>, Refusal> {
         match bearer::credential(self.headers)? {
             Credential::Bearer(token) => Ok(Some(token)),
             Credential::None => Ok(None),

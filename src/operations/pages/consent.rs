@@ -68,8 +68,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         )
     })?;
     let question = Question::consent(services, session).await?;
-    if let Some(token) = asked.bearer()? {
-        let user = services.identify(token).await?;
+    if let Some(user) = asked.user(services).await? {
         return native(services, asked, question.for_user(services, user).await?).await;
     }
     let browser = Browser::of(asked.headers, &services.config.public_url)?;

@@ -1,8 +1,9 @@
 //! `GET, POST /oauth2/device`: a device showed a code, and its user types it here (RFC 8628 section 3.3).
 //!
 //! Whoever guesses has little chance: codes have 34 bits, one has to have signed in, an address may ask some fifteen times
-//! a minute, and five wrong codes end the visit. A code in the address is only filled in, never followed: somebody may
-//! have sent the link, so the person has to look at it, and then at who asks for what.
+//! a minute, every wrong code counts as a failed authentication of its address, and five of them end the visit. A code in
+//! the address is only filled in, never followed: somebody may have sent the link, so the person has to look at it, and
+//! then at who asks for what.
 
 use askama::Template;
 use http::StatusCode;
@@ -37,9 +38,11 @@ struct Page<'a> {
 pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
     let asked = &Asked::of(permit, call)?;
     let code = asked.parameter("user_code").unwrap_or_default();
-    if let Some(token) = asked.bearer()? {
-        let user = services.identify(token).await?;
-        let question = Question::device(services, code).await?.ok_or_else(unknown)?;
+    if let Some(user) = asked.user(services).await? {
+        let Some(question) = Question::device(services, code).await? else {
+            asked.guessed(services);
+            return Err(unknown());
+        };
         return consent::native(services, asked, question.for_user(services, user).await?).await;
     }
     let browser = Browser::of(asked.headers, &services.config.public_url)?;
@@ -61,6 +64,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         return form(services, &browser, &user, StatusCode::OK, code, None);
     }
     let Some(question) = Question::device(services, code).await? else {
+        asked.guessed(services);
         services.visits().wrong_code(browser.cookie(), services.clock.unix_secs()).await?;
         let fault = Some("No device waits for this code. Codes are good for some minutes: look at the device again.");
         return form(services, &browser, &user, StatusCode::NOT_FOUND, code, fault);

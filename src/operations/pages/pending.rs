@@ -141,7 +141,9 @@ impl Asking {
             // Nothing was ticked: a yes to nothing is a no.
             return self.deny(services).await;
         }
-        let now = services.clock.unix();
+        // What is taken back from here on, wherever that is, takes this yes along.
+        services.revocations.look().await?;
+        let (now, known) = (services.clock.unix(), services.verifier.revocations().known());
         let new = ticked.intersection(self.new);
         services.approvals().add(&self.user, &self.question.app.id, new, now.as_secs()).await?;
         let millis = millis(now);
@@ -150,12 +152,12 @@ impl Asking {
             What::Consent { session, held } => {
                 let consent = held.value.clone();
                 let ttl = services.config.oauth.code_ttl;
-                let code = services.questions().approve(&session, held, granted, millis, ttl).await?;
+                let code = services.questions().approve(&session, held, granted, (millis, known), ttl).await?;
                 let code = code.ok_or_else(over)?;
                 Some(consent.address(services.config.issuer(), &[("code", code.expose())]))
             }
             What::Device { id, held } => {
-                let approved = held.value.clone().approved(self.user, granted).ok_or_else(over)?;
+                let approved = held.value.clone().approved(self.user, granted, millis, known).ok_or_else(over)?;
                 let done = services.devices().change(id, &held, &approved, millis).await?;
                 done.then_some(None).ok_or_else(over)?
             }

@@ -2,7 +2,8 @@
 //!
 //! A browser that a mini-app's site opened cannot show the chat app's access token, so a person without the chat app at
 //! hand signs in at the homeserver. The edge passes the password on, keeps neither it nor the session that the homeserver
-//! opens, and remembers for some minutes who sits there.
+//! opens, and remembers for some minutes who sits there. A wrong password is a failed authentication of its address, as
+//! everywhere.
 
 use askama::Template;
 use http::StatusCode;
@@ -88,6 +89,7 @@ pub async fn act(
                     Ok(Some(with_cookie(Local::see_other(&place.address())?, renewed.set_cookie()?)))
                 }
                 None => {
+                    asked.guessed(services);
                     let fault = Some("This user name and password do not go together.");
                     form(services, browser, place, StatusCode::FORBIDDEN, name, fault).map(Some)
                 }

@@ -13,6 +13,7 @@ use super::registry::Registry;
 use super::{Caller, Client};
 use crate::config::{MiniApp, ResourceServer};
 use crate::error::{Challenge, Code, OauthError, Refusal};
+use crate::model::miniapp::ClientType;
 use crate::model::oauth::ClientId;
 use crate::policy::validate::Form;
 use crate::store::seal::sha256;
@@ -78,6 +79,11 @@ fn proven(registry: &Registry, id: &str, secret: &str) -> Result<Client, Refusal
     if app.suspended {
         return Err(Refusal::new(Code::AccountSuspended, "The mini-app is suspended."));
     }
+    let id = match app.client_type {
+        // Whichever of the two names it goes by: what its front is given without a secret is not the same.
+        ClientType::Hybrid => ClientId { app: app.id.clone(), backend: true },
+        ClientType::Public | ClientType::Confidential => ClientId::of(app.id.clone()),
+    };
     client(id, app)
 }
 
@@ -90,13 +96,12 @@ fn public(registry: &Registry, id: &str) -> Result<Client, Refusal> {
     if app.suspended {
         return Err(Refusal::new(Code::AccountSuspended, "The mini-app is suspended."));
     }
-    client(id, app)
+    client(ClientId::of(app.id.clone()), app)
 }
 
-fn client(id: &str, app: Arc<MiniApp>) -> Result<Client, Refusal> {
+fn client(id: ClientId, app: Arc<MiniApp>) -> Result<Client, Refusal> {
     let app_id = HeaderValue::from_str(app.id.as_str()).map_err(|error| Refusal::internal(error.to_string()))?;
     let identity = Identity { app_id: Some(app_id), ..Identity::default() };
-    let id = ClientId { backend: app.id.as_str() != id, app: app.id.clone() };
     Ok(Client { id, app, identity })
 }
 
@@ -153,7 +158,6 @@ mod tests {
 
     use super::*;
     use crate::model::MiniAppId;
-    use crate::model::miniapp::ClientType;
 
     fn app(id: &str, secrets: &[&str], suspended: bool) -> (MiniAppId, Arc<MiniApp>) {
         let id = MiniAppId::parse(id).unwrap();

@@ -49,7 +49,7 @@ impl RevocationFeed {
     /// # Errors
     /// When the store fails; nothing has been promised then, and it does no harm to revoke again.
     pub async fn revoke(&self, what: Revoked) -> Result<Revocation, StoreError> {
-        let revocation = self.log.append(what).await?;
+        let revocation = self.log.append_after(self.revocations.known(), what).await?;
         self.revocations.apply(&revocation);
         // Tokens issued from now on have to say that they know of it.
         if let Err(error) = self.look().await {
@@ -58,8 +58,8 @@ impl RevocationFeed {
         Ok(revocation)
     }
 
-    /// Calls payments off at this edge alone, for when the store does not take it for all of them. The next switch that
-    /// the store takes counts again.
+    /// Calls payments off at this edge alone, at once: the store, which tells the others, may take its time or fail. The next
+    /// switch that the store takes counts again.
     pub fn call_payments_off_here(&self) {
         let now = u64::try_from(self.clock.unix().as_millis()).unwrap_or(u64::MAX);
         let number = now.max(self.revocations.payments_switched() + 1);

@@ -17,6 +17,7 @@ use super::generation::Generation;
 use crate::clock::Tick;
 use crate::model::token::TepClaims;
 use crate::model::{MiniAppId, Revocation, Revoked, UserId};
+use crate::store::revocations::{EPOCHS_FOR, GRANTS_FOR};
 
 /// How old the last agreement with the log may be before money is withheld.
 pub const STALE_AFTER: Duration = Duration::from_secs(1);
@@ -133,9 +134,16 @@ impl Revocations {
         self.payments.load(Ordering::Acquire) & 1 == 1
     }
 
-    /// Forgets single tokens that have expired by `now`.
+    /// Forgets what no token that is good at `now` (seconds since the Unix epoch) can be void by, as the log does.
     pub fn sweep(&self, now: u64) {
-        self.tables.write().tokens.retain(|_, expires_at| *expires_at >= now);
+        let mut tables = self.tables.write();
+        let within = |life: Duration| move |epoch: &Epoch| now <= epoch.at.saturating_add(life.as_secs());
+        let (of_grant, of_others) = (within(GRANTS_FOR), within(EPOCHS_FOR));
+        tables.grants.retain(|_, epoch| of_grant(epoch));
+        tables.pairs.retain(|_, epoch| of_others(epoch));
+        tables.users.retain(|_, epoch| of_others(epoch));
+        tables.apps.retain(|_, epoch| of_others(epoch));
+        tables.tokens.retain(|_, expires_at| *expires_at >= now);
     }
 
     /// Whether a token with these claims has been revoked.
@@ -151,14 +159,24 @@ impl Revocations {
             || claims.jti.as_ref().is_some_and(|jti| tables.tokens.contains_key(jti))
     }
 
-    /// Whether a permission that `user` gave to `app` when `known` was the last revocation has been taken back since,
-    /// with the user, the mini-app or the pair: its refresh tokens are void too.
-    pub fn ends(&self, user: &UserId, app: &MiniAppId, known: u64) -> bool {
+    /// The number of the last revocation that is in force here.
+    pub fn known(&self) -> u64 {
+        self.generation.revocation()
+    }
+
+    /// Whether a permission that `user` gave to `app` when `known` was the last revocation has been taken back since, by
+    /// itself or with the user, the mini-app or the pair: its refresh tokens are void too.
+    pub fn end(&self, grant: &str, user: &UserId, app: &MiniAppId, known: u64) -> bool {
+        let pair = (user.clone(), app.clone());
+        self.tables.read().pairs.get(&pair).is_some_and(|epoch| known < epoch.number)
+            || self.end_besides_pair(grant, user, app, known)
+    }
+
+    /// [`Revocations::end`], but for revocations of the pair.
+    pub fn end_besides_pair(&self, grant: &str, user: &UserId, app: &MiniAppId, known: u64) -> bool {
         let tables = self.tables.read();
         let since = |epoch: Option<&Epoch>| epoch.is_some_and(|epoch| known < epoch.number);
-        since(tables.pairs.get(&(user.clone(), app.clone())))
-            || since(tables.users.get(user))
-            || since(tables.apps.get(app))
+        since(tables.grants.get(grant)) || since(tables.users.get(user)) || since(tables.apps.get(app))
     }
 }
 
@@ -201,7 +219,7 @@ mod tests {
         assert!(revocations.voids(&own(6)) && revocations.voids(&own(0)), "issued before it");
         assert!(!revocations.voids(&own(7)) && !revocations.voids(&own(8)), "issued in the same second, after it");
         assert!(revocations.voids(&c), "a stranger's token of that second");
-        assert!(revocations.ends(&c.user, &c.app, 6) && !revocations.ends(&c.user, &c.app, 7));
+        assert!(revocations.end("g1", &c.user, &c.app, 6) && !revocations.end("g1", &c.user, &c.app, 7));
         revocations.apply(&Revocation { number: 9, at: 100, what });
         assert!(revocations.voids(&own(8)) && !revocations.voids(&own(9)));
     }
@@ -281,5 +299,25 @@ mod tests {
         assert_ne!(generation.current(), before);
         revocations.sweep(201);
         assert!(revocations.tables.read().tokens.is_empty());
+    }
+
+    #[test]
+    fn memory_forgets_what_the_log_forgets() {
+        let revocations = Revocations::new(Generation::default());
+        let c = claims();
+        revocations.apply(&at(500, Revoked::Grant("g1".to_owned())));
+        revocations.apply(&at(500, Revoked::Pair(c.user.clone(), c.app.clone())));
+        revocations.apply(&at(500, Revoked::User(c.user.clone())));
+        revocations.apply(&at(500, Revoked::App(c.app.clone())));
+        let held = || {
+            let tables = revocations.tables.read();
+            (tables.grants.len(), tables.pairs.len() + tables.users.len() + tables.apps.len())
+        };
+        revocations.sweep(500 + GRANTS_FOR.as_secs());
+        assert_eq!(held(), (1, 3));
+        revocations.sweep(501 + GRANTS_FOR.as_secs());
+        assert_eq!(held(), (0, 3));
+        revocations.sweep(501 + EPOCHS_FOR.as_secs());
+        assert_eq!(held(), (0, 0));
     }
 }

@@ -98,7 +98,7 @@ impl Verifier {
     }
 
     /// Verifies a bearer token, with or without its `tep.`; `now` is in seconds since the Unix epoch. Waits for
-    /// nothing except, at most once per issuer and cool-down, for an issuer's keys.
+    /// nothing except, at most once per issuer and cool-down, for an issuer's keys, and as seldom for our own.
     ///
     /// # Errors
     /// 401 `INVALID_TOKEN`; 403 `ACCOUNT_SUSPENDED` for a suspended mini-app; 503 when an issuer's keys cannot be had.
@@ -129,6 +129,15 @@ impl Verifier {
         self.counted(outcome, TokenResult::Valid)
     }
 
+    /// Looks again at a token that was found good not long ago, for what has been revoked since.
+    ///
+    /// # Errors
+    /// 401 `INVALID_TOKEN`.
+    pub fn confirm(&self, verified: &Verified) -> Result<(), Refusal> {
+        let revoked = verified.confirmed() != self.stamp() && self.state.revocations.voids(&verified.claims);
+        if revoked { Err(Fault::Revoked.into()) } else { Ok(()) }
+    }
+
     fn counted(&self, outcome: Result<Arc<Verified>, Fault>, valid: TokenResult) -> Result<Arc<Verified>, Fault> {
         self.state.metrics.tokens.inc(match &outcome {
             Ok(_) => valid,
@@ -145,7 +154,7 @@ impl Verifier {
         let issuer = claims::issuer(&parts.claims)?;
         let stamp = self.stamp();
         let source = if issuer == self.rules.issuer {
-            self.check_own_signature(&parts, now)?;
+            self.check_own_signature(&parts, now).await?;
             None
         } else {
             let issuer = self.rules.issuers.get(issuer).ok_or(Fault::UnknownIssuer)?;
@@ -202,11 +211,15 @@ impl Verifier {
         self.revision << 32 | (self.state.generation.current() & 0xffff_ffff)
     }
 
-    fn check_own_signature(&self, parts: &Unverified<'_>, now: u64) -> Result<(), Fault> {
+    async fn check_own_signature(&self, parts: &Unverified<'_>, now: u64) -> Result<(), Fault> {
         if parts.algorithm != Algorithm::Rs256 {
             return Err(Fault::Header("our own tokens are RS256"));
         }
-        let ring = self.state.keyring.ring();
+        let keyring = &self.state.keyring;
+        if keyring.ring().find(&parts.kid, now).is_none() {
+            keyring.learn(&parts.kid, now).await.map_err(Fault::NoKeys)?;
+        }
+        let ring = keyring.ring();
         let key = ring.find(&parts.kid, now).ok_or(Fault::UnknownKey)?;
         if key.verifies(parts.algorithm, parts.message, &parts.signature) { Ok(()) } else { Err(Fault::Signature) }
     }

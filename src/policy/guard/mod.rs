@@ -21,6 +21,7 @@ mod in_flight;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -184,6 +185,11 @@ impl PeerGuard {
         }
     }
 
+    /// The derived client address as what is found out about it later is noted under.
+    pub fn address(&self, client: IpAddr) -> Address<'_> {
+        Address { guard: self, peer: LimitKey::ip(client) }
+    }
+
     /// Counts a request as under way until what it returns is dropped.
     ///
     /// # Errors
@@ -195,6 +201,20 @@ impl PeerGuard {
             limit: self.in_flight,
             retry_after: 1,
         })
+    }
+}
+
+/// A client's address, for whoever finds out later than the guard that it guesses.
+#[derive(Clone, Copy)]
+pub struct Address<'a> {
+    guard: &'a PeerGuard,
+    peer: LimitKey,
+}
+
+impl Address<'_> {
+    /// Notes a password, token or code that was none.
+    pub fn guessed(&self, now: Tick) {
+        self.guard.failed_auth(self.peer, now);
     }
 }
 

@@ -35,6 +35,8 @@ pub struct TokenRequest {
     pub room: Option<RoomId>,
     /// `miniapp_context.launch_source`.
     pub launch_source: Option<String>,
+    /// The last revocation that was known when it was decided to write the token; `None`: the last one that is known now.
+    pub known: Option<u64>,
     /// `privileged` until then (seconds since the Unix epoch), for official mini-apps.
     pub privileged_until: Option<u64>,
 }
@@ -52,6 +54,7 @@ impl TokenRequest {
             grant_id: None,
             room: None,
             launch_source: None,
+            known: None,
             privileged_until: None,
         }
     }
@@ -156,7 +159,7 @@ impl Keyring {
             exp: now + request.ttl,
             iat: now,
             nbf: now,
-            rev: Some(self.generation.revocation()).filter(|number| *number > 0),
+            rev: Some(request.known.unwrap_or_else(|| self.generation.revocation())).filter(|number| *number > 0),
             jti: token_id()?,
             scope: request.scopes.to_string(),
             app_id: request.app.as_str(),

@@ -6,6 +6,7 @@
 //! was.
 
 mod commands;
+mod learn;
 mod mint;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 pub use commands::{KeyLine, Rotated};
+use learn::Looked;
 pub use mint::{MintError, TokenRequest, issuer_of};
 
 use super::authn::generation::Generation;
@@ -108,6 +110,7 @@ pub struct Keyring {
     generation: Generation,
     ring: ArcSwap<Ring>,
     seen: Mutex<Option<Version>>,
+    looked: tokio::sync::Mutex<Looked>,
 }
 
 impl fmt::Debug for Keyring {
@@ -187,6 +190,7 @@ impl Keyring {
             generation,
             ring: ArcSwap::default(),
             seen: Mutex::new(None),
+            looked: tokio::sync::Mutex::default(),
         };
         keyring.ring.store(Arc::new(keyring.build(&KeyDocument::default())?));
         store::blocking(keyring.refresh())?;

@@ -1,3 +1,4 @@
+use futures::FutureExt as _;
 use serde_json::Value;
 use url::Url;
 
@@ -201,4 +202,18 @@ fn the_master_key_can_be_changed_while_an_edge_runs() {
     // An edge that still has the old key keeps what it has in memory.
     assert!(crate::store::blocking(running.refresh()).is_err());
     assert_eq!(running.ring().signing_kid(), Some(kid.as_str()));
+}
+
+#[test]
+fn a_key_that_another_instance_made_is_looked_for_once_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let (here, there) = (open(&store), open(&store));
+    let learn = |kid: &str, now: u64| here.learn(kid, now).now_or_never().unwrap();
+    let first = there.ensure_signing_key(NOW).unwrap().unwrap();
+    assert_eq!((learn(&first, NOW), here.ring().signing_kid()), (Ok(true), Some(first.as_str())));
+    assert_eq!(learn("made up", NOW + 1), Ok(false));
+    let second = there.announce(NOW).unwrap();
+    assert_eq!(learn(&second, NOW + 1), Ok(false), "somebody made the edge look in this second already");
+    assert_eq!(learn(&second, NOW + 2), Ok(true));
 }

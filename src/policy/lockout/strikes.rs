@@ -3,8 +3,8 @@
 //! "Ten within an hour" has to be exact: a window of counters would forget some and remember others too long. A strike is a
 //! mark that stands for that hour, and there are nine of them to be set. A strike sets the first that does not stand;
 //! when all nine stand, this is the tenth within the hour, and the lock, one more mark, is set. Two instances
-//! that count at once cannot set the same mark. Strikes are not taken back when the lock is set: it lasts at least as
-//! long as they do.
+//! that count at once cannot set the same mark; while the store is lost each counts by itself. Strikes are not taken back
+//! when the lock is set: it lasts at least as long as they do.
 
 use std::sync::Arc;
 use std::time::Duration;

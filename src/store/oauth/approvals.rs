@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Place;
 use crate::model::{MiniAppId, Scope, ScopeSet, UserId};
 use crate::store::{Backend, Batch, Partition, Read, StoreError};
 
@@ -103,7 +104,7 @@ impl Approvals {
 }
 
 fn partition(user: &UserId) -> Partition {
-    Partition::of("approvals", &[user.as_str()])
+    Place::Approvals.of(user.as_str())
 }
 
 /// Neither a mini-app's id nor a scope has a slash in it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::credential::random;
 use super::value::{self, Held};
-use super::{Credential, Kind, partition};
+use super::{Credential, Kind, Place, partition};
 use crate::model::ScopeSet;
 use crate::model::oauth::{ClientId, Device, GrantId, UserCode};
 use crate::store::{Applied, Backend, Batch, Condition, Partition, Read, StoreError};
@@ -28,7 +28,7 @@ struct Pointer {
 }
 
 fn pointer(code: &UserCode) -> Partition {
-    Partition::of("user_code", &[code.as_str()])
+    Place::UserCode.of(code.as_str())
 }
 
 impl Devices {

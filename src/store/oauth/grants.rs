@@ -10,11 +10,14 @@ use super::{Credential, devices, index, partition};
 use crate::model::oauth::grant::REPEAT_WITHIN;
 use crate::model::oauth::{Device, Digest, Grant, GrantId};
 use crate::model::{MiniAppId, UserId};
+use crate::store::revocations::GRANTS_FOR;
 use crate::store::{Applied, Backend, Batch, Condition, Read, StoreError};
 
 pub(super) const NAME: &str = "grant";
 /// The last token answer, sealed by whoever wrote it, for a client that lost it.
 const ANSWER: &str = "answer";
+/// Written so that what stands beside it is known to be safe.
+const CONFIRMED: &str = "confirmed";
 
 /// Everybody's grants.
 #[derive(Clone, Debug)]
@@ -129,6 +132,18 @@ impl Grants {
         Ok(self.store.apply(batch).await? == Applied::Done)
     }
 
+    /// Sees to it that a grant is safe as it was read. Whoever wrote it may have been told that it is not, and then its
+    /// last answer must not be handed out: a fail-over could undo it. `false`: it has changed meanwhile.
+    ///
+    /// # Errors
+    /// When the store fails, or cannot make it safe.
+    pub async fn confirm(&self, id: GrantId, held: &Held<Grant>) -> Result<bool, StoreError> {
+        let life = Some(Duration::from_millis(REPEAT_WITHIN));
+        // Replicas and disks take writes in order: with this one they have all before it.
+        let batch = Batch::new(partition(id))?.when(NAME, Condition::Is(held.version)).put(CONFIRMED, "1", life);
+        Ok(self.store.apply(batch).await? == Applied::Done)
+    }
+
     /// The last token answer, as long as it may be asked for again.
     ///
     /// # Errors
@@ -146,8 +161,23 @@ impl Grants {
         Ok(self.store.get(&partition(token.grant()), &name, Read::Latest).await?.is_some())
     }
 
-    /// Ends a grant: its code and its refresh tokens are worth nothing from now on. Its access tokens are for the
-    /// revocations to void. `None`: it had ended before.
+    /// Marks a grant as ended: its code and its refresh tokens are worth nothing from now on, and whoever ends it next finds
+    /// that its access tokens may still be about. `None`: there is no such grant.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn close(&self, id: GrantId) -> Result<Option<Grant>, StoreError> {
+        while let Some(held) = self.get(id).await? {
+            let ended = Grant { ended: true, ..held.value.clone() };
+            if held.value.ended || self.change(id, &held, &ended, GRANTS_FOR).await? {
+                return Ok(Some(held.value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Forgets a grant with its code and its refresh tokens. Its access tokens are for the revocations to void. `None`: it
+    /// was gone before.
     ///
     /// # Errors
     /// When the store fails.

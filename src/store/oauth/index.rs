@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::Place;
 use crate::model::oauth::{Grant, GrantId};
 use crate::model::{MiniAppId, UserId};
 use crate::store::{Backend, Batch, Partition, Read, StoreError};
@@ -14,11 +15,8 @@ const TTL: Duration = Duration::from_secs(366 * 86_400);
 /// Entries that are read at a time.
 const PAGE: usize = 500;
 
-/// What kind of partition the lists are.
-pub(super) const KIND: &str = "grants";
-
 fn partition(user: &UserId) -> Partition {
-    Partition::of(KIND, &[user.as_str()])
+    Place::Grants.of(user.as_str())
 }
 
 /// The mini-app and the grant that an entry is about.

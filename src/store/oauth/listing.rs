@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::index;
-use super::{Grants, Held};
+use super::{Grants, Held, Place};
 use crate::model::oauth::{Grant, GrantId};
 use crate::model::{MiniAppId, UserId};
 use crate::store::{Record, StoreError};
@@ -98,7 +98,7 @@ impl Grants {
 /// The mini-app and the grant, when the record is an entry of somebody's list.
 fn entry(record: &Record) -> Option<(MiniAppId, GrantId)> {
     match record {
-        Record::Value { partition, name, .. } if partition.kind() == index::KIND => index::read_name(name),
+        Record::Value { partition, name, .. } if partition.kind() == Place::Grants.kind() => index::read_name(name),
         _ => None,
     }
 }

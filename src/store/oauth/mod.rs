@@ -27,7 +27,7 @@ mod value;
 pub mod visits;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use approvals::Approvals;
 pub use credential::{Credential, Kind};
@@ -40,7 +40,43 @@ pub use visits::Visits;
 use crate::model::oauth::GrantId;
 use crate::store::Partition;
 
+/// What the partitions of this room hold. All of it can be redeemed, or withdrawn: an old copy must not come back
+/// ([`super::transfer::outdates`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A permission, from the question to the last refresh token.
+    Grant,
+    /// Which permissions a user has given.
+    Grants,
+    /// What a user code stands for.
+    UserCode,
+    /// Who sits at a browser.
+    Visit,
+    /// What a user has approved.
+    Approvals,
+}
+
+impl Place {
+    /// All of them.
+    pub const ALL: [Place; 5] = [Place::Grant, Place::Grants, Place::UserCode, Place::Visit, Place::Approvals];
+
+    /// The kind of its partitions.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Place::Grant => "grant",
+            Place::Grants => "grants",
+            Place::UserCode => "user_code",
+            Place::Visit => "visit",
+            Place::Approvals => "approvals",
+        }
+    }
+
+    fn of(self, whose: &str) -> Partition {
+        Partition::of(self.kind(), &[whose])
+    }
+}
+
 /// The partition of a permission.
 fn partition(id: GrantId) -> Partition {
-    Partition::of("grant", &[&id.to_string()])
+    Place::Grant.of(&id.to_string())
 }

@@ -81,7 +81,8 @@ impl Questions {
     }
 
     /// The user's yes to `scopes`: the question is gone and there is a grant with a code, both or neither. `None`: nobody
-    /// has proven who they are, or it was answered before.
+    /// has proven who they are, or it was answered before. `now` is in milliseconds since the Unix epoch, and `known` the
+    /// last revocation that was known before.
     ///
     /// # Errors
     /// When the store fails.
@@ -90,11 +91,11 @@ impl Questions {
         session: &Credential,
         held: Held<Consent>,
         scopes: ScopeSet,
-        now: u64,
+        (now, known): (u64, u64),
         code_ttl: Duration,
     ) -> Result<Option<Credential>, StoreError> {
         let code = Credential::another(Kind::Code, session.grant())?;
-        let Some(grant) = held.value.approved(scopes, code.hash(), now) else { return Ok(None) };
+        let Some(grant) = held.value.approved(scopes, code.hash(), now, known) else { return Ok(None) };
         index::add(&*self.store, session.grant(), &grant).await?;
         let batch = Batch::new(partition(session.grant()))?.when(NAME, Condition::Is(held.version)).delete(NAME).put(
             super::grants::NAME,

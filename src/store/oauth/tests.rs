@@ -55,7 +55,7 @@ async fn code(store: &Arc<dyn Backend>) -> Credential {
     let session = questions.put(&consent(), MINUTE).await.unwrap();
     let held = questions.get(&session).await.unwrap().unwrap();
     let held = questions.identify(&session, held, alice(), MINUTE).await.unwrap().unwrap();
-    questions.approve(&session, held, scopes(), NOW, MINUTE).await.unwrap().unwrap()
+    questions.approve(&session, held, scopes(), (NOW, 0), MINUTE).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -66,11 +66,11 @@ async fn a_question_is_answered_once() {
     let stranger = Credential::another(Kind::Consent, session.grant()).unwrap();
     assert!(questions.get(&stranger).await.unwrap().is_none(), "knowing the grant's id is not enough");
     let held = questions.get(&session).await.unwrap().unwrap();
-    assert!(questions.approve(&session, held.clone(), scopes(), NOW, MINUTE).await.unwrap().is_none());
+    assert!(questions.approve(&session, held.clone(), scopes(), (NOW, 0), MINUTE).await.unwrap().is_none());
     let held = questions.identify(&session, held, alice(), MINUTE).await.unwrap().unwrap();
     let mallory = UserId::parse("@mallory:tween.example").unwrap();
     assert!(questions.identify(&session, held.clone(), mallory, MINUTE).await.unwrap().is_none());
-    let answers = (0..50).map(|_| questions.approve(&session, held.clone(), scopes(), NOW, MINUTE));
+    let answers = (0..50).map(|_| questions.approve(&session, held.clone(), scopes(), (NOW, 0), MINUTE));
     let codes: Vec<_> = join_all(answers).await.into_iter().filter_map(Result::unwrap).collect();
     assert_eq!(codes.len(), 1);
     assert!(questions.get(&session).await.unwrap().is_none());
@@ -115,7 +115,12 @@ async fn a_grant_is_listed_as_long_as_it_lives_and_remembers_what_is_spent() {
     assert!(grants.was_spent(&first).await.unwrap() && !grants.was_spent(&second).await.unwrap());
     let other = MiniAppId::parse("ma_shop2").unwrap();
     assert!(grants.of_user(&alice(), Some(&other)).await.unwrap().is_empty());
+    // A grant that is marked is found once more by whoever ends it next.
+    for ended in [false, true] {
+        assert_eq!(grants.close(id).await.unwrap().map(|grant| grant.ended), Some(ended));
+    }
     assert_eq!(grants.end(id).await.unwrap().map(|grant| grant.user), Some(alice()));
+    assert_eq!(grants.close(id).await.unwrap(), None);
     assert_eq!(grants.end(id).await.unwrap(), None);
     assert!(grants.of_user(&alice(), None).await.unwrap().is_empty());
 }
@@ -127,7 +132,7 @@ async fn a_device_is_found_by_its_user_code_and_granted_once() {
     let (device_code, user_code) = devices.begin(client(), scopes(), NOW, MINUTE).await.unwrap();
     let (id, held) = devices.by_user_code(&user_code).await.unwrap().unwrap();
     assert_eq!((id, held.value.hash), (device_code.grant(), device_code.hash()));
-    let approved = held.value.clone().approved(alice(), scopes()).unwrap();
+    let approved = held.value.clone().approved(alice(), scopes(), NOW, 0).unwrap();
     assert!(devices.change(id, &held, &approved, NOW).await.unwrap());
     assert!(!devices.change(id, &held, &held.value.clone().denied().unwrap(), NOW).await.unwrap());
     let held = devices.get(id).await.unwrap().unwrap();
@@ -140,6 +145,11 @@ async fn a_device_is_found_by_its_user_code_and_granted_once() {
 #[tokio::test]
 async fn operators_list_the_grants_of_a_user_a_mini_app_or_everybody_page_by_page() {
     let (_folder, store) = open();
+    grants_are_listed_page_by_page(store).await;
+}
+
+/// To be called with a store that holds nothing yet, of whatever kind.
+pub(crate) async fn grants_are_listed_page_by_page(store: Arc<dyn Backend>) {
     let grants = Grants::new(store.clone());
     let [shop, notes] = ["ma_shop", "ma_notes"].map(|app| MiniAppId::parse(app).unwrap());
     let held = grants.get(code(&store).await.grant()).await.unwrap().unwrap().value;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Place;
 use crate::model::UserId;
 use crate::store::seal::sha256;
 use crate::store::{Applied, Backend, Batch, Condition, Partition, Read, StoreError};
@@ -91,7 +92,7 @@ impl Visits {
 
 fn partition(cookie: &str) -> Partition {
     let hash: String = sha256(cookie.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    Partition::of("visit", &[&hash])
+    Place::Visit.of(&hash)
 }
 
 fn read(value: &[u8]) -> Result<Stored, StoreError> {

@@ -26,6 +26,7 @@ mod script;
 mod settings;
 #[cfg(test)]
 #[path = "../../../tests/servers/mod.rs"]
+#[expect(dead_code, reason = "the tests of whole edges use the rest")]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -56,20 +56,18 @@ impl Topics {
 pub(super) async fn listen(parts: Arc<LinkParts>, topology: Arc<Topology>, topics: Arc<Topics>) {
     let mut failures = 0;
     loop {
-        match connected(&parts, &topology).await {
-            Ok((sink, stream)) => {
-                let (heard, fault) = follow(&parts, &topics, sink, stream).await;
-                // A connection that may not listen is no better than none.
-                failures = if heard { 0 } else { failures + 1 };
-                log::warn!("Redis: pushes are interrupted: {fault}");
-            }
-            Err(fault) => {
-                log::debug!("Redis: no connection to listen on: {fault}");
-                failures += 1;
-            }
-        }
+        let fault = match connected(&parts, &topology).await {
+            Ok((sink, stream)) => match follow(&parts, &topics, sink, stream, &mut failures).await {
+                Err(fault) => fault,
+            },
+            Err(fault) => fault,
+        };
+        // Said once: a server that lets nobody listen would fill the log.
+        let level = if failures == 0 { log::Level::Warn } else { log::Level::Debug };
+        log::log!(level, "Redis: pushes are interrupted, so changes are found by looking: {fault}");
         topology.look_soon();
         sleep(pause(failures)).await;
+        failures = failures.saturating_add(1);
     }
 }
 
@@ -88,19 +86,13 @@ async fn connected(parts: &LinkParts, topology: &Topology) -> Result<(PubSubSink
     Err(last)
 }
 
-/// Listens until that fails; says whether it had begun to.
-async fn follow(parts: &LinkParts, topics: &Topics, sink: PubSubSink, stream: PubSubStream) -> (bool, Fault) {
-    let mut heard = false;
-    let Err(fault) = hear(parts, topics, sink, stream, &mut heard).await;
-    (heard, fault)
-}
-
-async fn hear(
+/// Listens until that fails. `failures` begins anew when listening has begun.
+async fn follow(
     parts: &LinkParts,
     topics: &Topics,
     mut sink: PubSubSink,
     mut stream: PubSubStream,
-    heard: &mut bool,
+    failures: &mut u32,
 ) -> Result<Infallible, Fault> {
     let mut listening: Vec<&'static str> = Vec::new();
     let mut ping = interval(PING_EVERY);
@@ -111,8 +103,8 @@ async fn hear(
                 continue;
             }
             within(limit, sink.subscribe(channel(topic))).await?;
+            *failures = 0;
             listening.push(topic);
-            *heard = true;
             // What was told before we listened is lost: whoever cares has to look.
             topics.tell(topic);
         }

@@ -38,11 +38,11 @@ pub(super) async fn look(redis: &Redis) -> Result<(), String> {
     let store = &redis.parts().connector.store;
     let reach = tokio::time::timeout(store.timeouts.total, redis.topology().look()).await;
     let reach = reach.unwrap_or_else(|_| Err(Fault::timeout(store.timeouts.total)));
-    reach.map_err(|fault| format!("store.nodes: Redis cannot be reached: {fault}"))?;
+    reach.map_err(|fault| unreached(&fault))?;
     let mut wrong = Vec::new();
     for shard in redis.topology().shards().iter() {
         let primary = redis.topology().link(&shard.primary);
-        let role = redis.topology().role(&primary).await.map_err(|fault| format!("store.nodes: {fault}"))?;
+        let role = redis.topology().role(&primary).await.map_err(|fault| unreached(&fault))?;
         if !role.is_primary {
             return Err(format!("store.nodes: {} is a replica; name its primary", shard.primary));
         }
@@ -72,6 +72,14 @@ pub(super) async fn look(redis: &Redis) -> Result<(), String> {
     }
     wrong.iter().for_each(|what| log::warn!("Redis may lose what it has acknowledged: {what}"));
     rehearse(redis).await
+}
+
+/// Why not even the first question was answered, with the part of the config that has to do with it.
+fn unreached(fault: &Fault) -> String {
+    match fault.kind {
+        RedisFault::Denied => format!("store.username, store.password_file: Redis refuses this user: {fault}"),
+        _ => format!("store.nodes: Redis cannot be reached: {fault}"),
+    }
 }
 
 /// What is wrong with one server's settings.

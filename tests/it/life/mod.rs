@@ -7,7 +7,7 @@
 //! | the others | tests, one file per thing that can happen to an edge |
 
 mod client;
-mod process;
+pub mod process;
 mod upstream;
 
 mod commands;
@@ -27,7 +27,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` holds.
-async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let waiting = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -16,6 +16,7 @@ use tmcp_edge::clock::Clock;
 use tmcp_edge::model::oauth::UserCode;
 use tmcp_edge::model::{ScopeSet, UserId};
 use tmcp_edge::store::oauth::{Credential, Devices, Kind, Questions};
+use tmcp_edge::store::revocations::RevocationLog;
 use tmcp_edge::store::seal::sha256;
 use url::form_urlencoded::Serializer;
 
@@ -79,9 +80,14 @@ fn code(edge: &TestEdge, user: &UserId, changes: &[(&str, &str)]) -> String {
     edge.block_on(async {
         let held = questions.get(&session).await.unwrap().unwrap();
         let held = questions.identify(&session, held, user.clone(), MINUTE).await.unwrap().unwrap();
-        let (scopes, now) = (held.value.scopes, now());
-        questions.approve(&session, held, scopes, now, MINUTE).await.unwrap().unwrap().expose().to_owned()
+        let (scopes, moment) = (held.value.scopes, (now(), known(edge).await));
+        questions.approve(&session, held, scopes, moment, MINUTE).await.unwrap().unwrap().expose().to_owned()
     })
+}
+
+/// The last revocation, as the edge would know of it when it asks a user.
+async fn known(edge: &TestEdge) -> u64 {
+    RevocationLog::new(edge.store(), Clock::system()).number().await.unwrap()
 }
 
 fn now() -> u64 {
@@ -118,7 +124,7 @@ fn approve_device(edge: &TestEdge, user: &UserId, user_code: &str, scopes: Scope
     let devices = Devices::new(edge.store());
     edge.block_on(async {
         let (id, held) = devices.by_user_code(&UserCode::parse(user_code).unwrap()).await.unwrap().unwrap();
-        let approved = held.value.clone().approved(user.clone(), scopes).unwrap();
+        let approved = held.value.clone().approved(user.clone(), scopes, now(), known(edge).await).unwrap();
         assert!(devices.change(id, &held, &approved, now()).await.unwrap());
     });
 }

@@ -1,12 +1,12 @@
 //! `grant_type=authorization_code` (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
 
-use super::{invalid_grant, issue, life};
+use super::{invalid_grant, issue};
 use crate::error::Refusal;
 use crate::metrics::Reused;
 use crate::model::oauth::grant::{Redeemed, Redeemer};
 use crate::model::oauth::{Digest, Verifier};
 use crate::operations::Services;
-use crate::operations::oauth::{end, invalid_request, is_withdrawn, now, required};
+use crate::operations::oauth::{Moment, end, invalid_request, required};
 use crate::policy::Form;
 use crate::policy::authn::Client;
 use crate::store::oauth::{Credential, Grants, Kind};
@@ -22,8 +22,12 @@ pub async fn redeem(services: &Services, client: &Client, form: &Form, arrived_a
         .ok_or_else(|| invalid_request("code_verifier is not 43 to 128 unreserved characters."))?;
     let code = Credential::parse(Kind::Code, code).ok_or_else(|| invalid_grant(REFUSED, "malformed"))?;
     let (id, grants) = (code.grant(), Grants::new(services.store.clone()));
+    let moment = Moment::of(services);
     let Some(held) = grants.get(id).await? else { return Err(invalid_grant(REFUSED, "no such grant")) };
-    if is_withdrawn(services, id, &held.value) {
+    if held.value.ended {
+        end(services, id).await?;
+    }
+    if services.is_withdrawn(id, &held.value) {
         return Err(invalid_grant(REFUSED, "withdrawn"));
     }
     let refresh = Credential::another(Kind::Refresh, id)?;
@@ -34,11 +38,10 @@ pub async fn redeem(services: &Services, client: &Client, form: &Form, arrived_a
         code: code.hash(),
         arrived_at,
     };
-    let now = now(services);
-    match held.value.clone().redeemed(&by, refresh.hash(), now) {
+    match held.value.clone().redeemed(&by, refresh.hash(), moment.now) {
         Redeemed::Done(grant) => {
-            let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, now)?;
-            if grants.change(id, &held, &grant, life(services, &grant, now)).await? {
+            let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, moment)?;
+            if grants.change(id, &held, &grant, services.life(&grant, moment.now)).await? {
                 Ok(answer)
             } else {
                 Err(invalid_grant(REFUSED, "redeemed by another request at the same moment"))

@@ -1,10 +1,10 @@
 //! `grant_type=urn:ietf:params:oauth:grant-type:device_code` (RFC 8628 section 3.4).
 
-use super::{invalid_grant, issue, life};
+use super::{invalid_grant, issue};
 use crate::error::{OauthError, Refusal};
-use crate::model::oauth::Poll;
+use crate::model::oauth::{Grant, Poll};
 use crate::operations::Services;
-use crate::operations::oauth::{now, required};
+use crate::operations::oauth::{Moment, required};
 use crate::policy::Form;
 use crate::policy::authn::Client;
 use crate::store::oauth::{Credential, Devices, Grants, Kind};
@@ -17,39 +17,45 @@ pub async fn poll(services: &Services, client: &Client, form: &Form) -> Result<S
         .ok_or_else(|| invalid_grant(REFUSED, "malformed"))?;
     let (id, grants) = (code.grant(), Grants::new(services.store.clone()));
     let devices = Devices::new(services.store.clone());
+    let moment = Moment::of(services);
     let Some(held) = devices.get(id).await? else {
         return Err(match grants.get(id).await? {
             Some(_) => invalid_grant(REFUSED, "redeemed before"),
             None => expired(),
         });
     };
-    if held.value.hash != code.hash() || held.value.client != client.id {
+    if held.value.hash != code.hash() || !client.id.may_use(&held.value.client) {
         return Err(invalid_grant(REFUSED, "another device's or client's"));
     }
-    let now = now(services);
-    match held.value.clone().polled(now) {
+    match held.value.clone().polled(moment.now) {
         Poll::Pending(device) => {
             // Two questions at once: the second one did not wait.
-            let waited = devices.change(id, &held, &device, now).await?;
+            let waited = devices.change(id, &held, &device, moment.now).await?;
             Err(if waited { pending() } else { slow_down() })
         }
         Poll::SlowDown(device) => {
-            devices.change(id, &held, &device, now).await?;
+            devices.change(id, &held, &device, moment.now).await?;
             Err(slow_down())
         }
-        Poll::Denied => Err(Refusal::oauth(OauthError::AccessDenied, "The user said no.")),
+        Poll::Denied => Err(denied()),
         Poll::Expired => Err(expired()),
+        // The yes has been taken back before the device came for it.
+        Poll::Granted(grant) if services.is_withdrawn(id, &grant) => Err(denied()),
         Poll::Granted(grant) => {
             let refresh = Credential::another(Kind::Refresh, id)?;
-            let grant = grant.begun(refresh.hash(), now);
-            let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, now)?;
-            if grants.from_device(id, &held, &grant, life(services, &grant, now)).await? {
+            let grant = Grant { client: client.id.clone(), ..grant.begun(refresh.hash(), moment.now) };
+            let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, moment)?;
+            if grants.from_device(id, &held, &grant, services.life(&grant, moment.now)).await? {
                 Ok(answer)
             } else {
                 Err(invalid_grant(REFUSED, "redeemed by another request at the same moment"))
             }
         }
     }
+}
+
+fn denied() -> Refusal {
+    Refusal::oauth(OauthError::AccessDenied, "The user said no.")
 }
 
 fn pending() -> Refusal {

@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{invalid_grant, issue, life};
+use super::{invalid_grant, issue};
 use crate::error::{Code, OauthError, Refusal};
 use crate::model::oauth::{Grant, Via};
 use crate::model::{RoomId, ScopeSet, UserId};
 use crate::operations::Services;
-use crate::operations::oauth::{invalid_request, now, required, scopes_of};
+use crate::operations::oauth::{Moment, invalid_request, required, scopes_of};
 use crate::policy::Form;
 use crate::policy::authn::Client;
 use crate::store::oauth::{Approvals, Credential, Grants, Kind};
@@ -45,6 +45,9 @@ pub async fn delegate(services: &Services, client: &Client, form: &Form) -> Resu
     })?;
     let user = identities.whose(token).await.map_err(of_subject)?.user;
 
+    // What is taken back from here on, wherever that is, takes the session along.
+    services.revocations.look().await?;
+    let moment = Moment::of(services);
     let app = &client.app;
     let free = app.preapproved_scopes.union(ScopeSet::UNASKED);
     let approved = Approvals::new(services.store.clone()).of(&user, &app.id).await?.union(free);
@@ -57,23 +60,24 @@ pub async fn delegate(services: &Services, client: &Client, form: &Form) -> Resu
         check_room(services, room, &user).await?;
     }
 
-    let now = now(services);
     let refresh = Credential::first(Kind::Refresh)?;
     let grant = Grant {
         client: client.id.clone(),
         user,
         scopes,
         via: Via::Delegation,
-        granted_at: now,
+        granted_at: moment.now,
+        holds_from: moment.known,
+        ended: false,
         room: context.room,
         launch_source: context.launch_source,
         code: None,
         family: None,
-        ends_at: Some(now + u64::try_from(LIFE.as_millis()).unwrap_or(u64::MAX)),
+        ends_at: Some(moment.now + u64::try_from(LIFE.as_millis()).unwrap_or(u64::MAX)),
     };
-    let (id, grant) = (refresh.grant(), grant.begun(refresh.hash(), now));
-    let answer = issue::answer(services, app, (id, &grant), &refresh, scopes, now)?;
-    Grants::new(services.store.clone()).create(id, &grant, life(services, &grant, now)).await?;
+    let (id, grant) = (refresh.grant(), grant.begun(refresh.hash(), moment.now));
+    let answer = issue::answer(services, app, (id, &grant), &refresh, scopes, moment)?;
+    Grants::new(services.store.clone()).create(id, &grant, services.life(&grant, moment.now)).await?;
     Ok(answer)
 }
 

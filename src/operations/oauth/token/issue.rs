@@ -7,6 +7,7 @@ use crate::error::Refusal;
 use crate::model::ScopeSet;
 use crate::model::oauth::{Grant, GrantId, Via};
 use crate::operations::Services;
+use crate::operations::oauth::Moment;
 use crate::policy::keyring::TokenRequest;
 use crate::store::oauth::Credential;
 
@@ -32,14 +33,14 @@ struct Tokens<'a> {
 }
 
 /// An access token for `scopes` of `grant`, no more than the mini-app still has registered, and the answer that it goes
-/// out in; `now` is in milliseconds since the Unix epoch.
+/// out in.
 pub fn answer(
     services: &Services,
     app: &MiniApp,
     (id, grant): (GrantId, &Grant),
     refresh: &Credential,
     scopes: ScopeSet,
-    now: u64,
+    Moment { now, known }: Moment,
 ) -> Result<String, Refusal> {
     let scopes = scopes.intersection(grant.scopes).intersection(app.allowed_scopes());
     let seconds = now / 1000;
@@ -50,6 +51,7 @@ pub fn answer(
         grant_id: Some(id.to_string()),
         room: grant.room.clone(),
         launch_source: grant.launch_source.clone(),
+        known: Some(known),
         privileged_until: privileged.then_some(seconds + ttl),
         ..TokenRequest::new(grant.user.clone(), app.id.clone(), scopes, ttl)
     };

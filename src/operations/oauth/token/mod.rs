@@ -14,11 +14,8 @@ mod exchange;
 mod issue;
 mod refresh;
 
-use std::time::Duration;
-
 use crate::error::{OauthError, Refusal};
 use crate::metrics::{GrantType, Issuance};
-use crate::model::oauth::Grant;
 use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
 
@@ -64,11 +61,4 @@ fn outcome(tokens: &Result<String, Refusal>) -> Issuance {
 
 fn invalid_grant(message: &'static str, inside: &'static str) -> Refusal {
     Refusal::oauth(OauthError::InvalidGrant, message).inside(inside)
-}
-
-/// How long a grant lives on from `now` if nothing is done with it.
-fn life(services: &Services, grant: &Grant, now: u64) -> Duration {
-    let unused = services.config.tokens.refresh_ttl;
-    let left = grant.ends_at.map(|end| Duration::from_millis(end.saturating_sub(now).max(1)));
-    left.map_or(unused, |left| left.min(unused))
 }

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{invalid_grant, issue, life};
+use super::{invalid_grant, issue};
 use crate::error::{OauthError, Refusal};
 use crate::metrics::Reused;
 use crate::model::ScopeSet;
 use crate::model::oauth::{Digest, Grant, GrantId, Presented};
 use crate::operations::Services;
-use crate::operations::oauth::{end, is_withdrawn, now, required, scopes_of};
+use crate::operations::oauth::{Moment, end, required, scopes_of};
 use crate::policy::Form;
 use crate::policy::authn::Client;
 use crate::store::oauth::{Credential, Grants, Kind};
@@ -23,30 +23,37 @@ pub async fn rotate(services: &Services, client: &Client, form: &Form) -> Result
         .ok_or_else(|| invalid_grant(REFUSED, "malformed"))?;
     let (id, grants) = (shown.grant(), Grants::new(services.store.clone()));
     loop {
+        let moment = Moment::of(services);
         let Some(held) = grants.get(id).await? else { return Err(invalid_grant(REFUSED, "no such grant")) };
         let grant = &held.value;
-        if grant.client != client.id {
+        if !client.id.may_use(&grant.client) {
             return Err(invalid_grant(REFUSED, "another client's"));
         }
-        if is_withdrawn(services, id, grant) {
+        if grant.ended {
+            // Whoever ended it may not have come to its access tokens.
+            end(services, id).await?;
+        }
+        if services.is_withdrawn(id, grant) {
             return Err(invalid_grant(REFUSED, "withdrawn"));
         }
-        let now = now(services);
         let family = grant.family.as_ref().ok_or_else(|| invalid_grant(REFUSED, "no refresh token yet"))?;
-        match family.presented(shown.hash(), now) {
+        match family.presented(shown.hash(), moment.now) {
             Presented::Current => {
                 let scopes = narrowed(form, client, grant)?;
                 let next = Credential::another(Kind::Refresh, id)?;
-                let rotated = grant.clone().rotated(next.hash(), now);
-                let answer = issue::answer(services, &client.app, (id, &rotated), &next, scopes, now)?;
+                let rotated = grant.clone().rotated(next.hash(), moment.now);
+                let answer = issue::answer(services, &client.app, (id, &rotated), &next, scopes, moment)?;
                 let kept = seal(services, id, shown.hash(), &answer)?;
-                let ttl = life(services, &rotated, now);
+                let ttl = services.life(&rotated, moment.now);
                 if grants.rotate(id, &held, &rotated, shown.hash(), kept, ttl).await? {
                     return Ok(answer);
                 }
                 // Somebody was faster: what was in force is now the one before.
             }
             Presented::Repeated => {
+                if !grants.confirm(id, &held).await? {
+                    continue;
+                }
                 let kept = grants.last_answer(id).await?;
                 let opened = kept.and_then(|kept| open(services, id, shown.hash(), &kept));
                 return opened.ok_or_else(|| invalid_grant(REFUSED, "its answer is no longer kept"));

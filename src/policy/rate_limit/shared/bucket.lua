@@ -35,17 +35,15 @@ local function over(w, p, w2, p2)
 end
 
 local most, most_part = time_of(capacity)
-local missing, missing_part = 0, 0
-local changed = false
+local missing, missing_part, changed = 0, 0, false
 local state = redis.call('GET', KEYS[1])
 if state then
   local at, at_part = string.match(state, '^(%d+) (%d+)$')
   missing, missing_part = tonumber(at) - now, tonumber(at_part)
   if missing < 0 then missing, missing_part = 0, 0 end
   if over(missing, missing_part, most, most_part) then
-    missing, missing_part = most, most_part
-    -- Kept even when every call is refused: refill counts from now on, not from when the clock has caught up.
-    changed = not looks
+    -- Kept, or it would stay empty until the clock is where it was.
+    missing, missing_part, changed = most, most_part, true
   end
 end
 local function take(tokens)

@@ -16,16 +16,14 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local window = math.floor(now / length)
 local elapsed = now - window * length
 
-local previous, current = 0, 0
-local changed = false
+local previous, current, changed = 0, 0, false
 local state = redis.call('GET', KEYS[1])
 if state then
   local at, before, since = string.match(state, '^(%d+) (%d+) (%d+)$')
   at, before, since = tonumber(at), tonumber(before), tonumber(since)
   if at > window then
-    current = math.min(capacity, before + since)
-    -- Kept even when every call is refused: it counts as used now, not in every window until the clock has caught up.
-    changed = not looks
+    -- Kept, or it would stay so until the clock is where it was.
+    current, changed = math.min(capacity, before + since), true
   elseif at == window then
     previous, current = before, since
   elseif at == window - 1 then

@@ -9,6 +9,7 @@ use super::*;
 use crate::config::{RedisMode, RedisNode, RedisTimeouts};
 use crate::store::Backend;
 use crate::store::contract::{self, Place};
+use crate::store::oauth::tests::grants_are_listed_page_by_page;
 
 /// A config for servers on loopback.
 pub(super) fn config(mode: RedisMode, urls: &[String]) -> RedisStore {
@@ -74,6 +75,13 @@ async fn a_cluster_runs_scripts_and_passes_pushes_on() {
     let cluster = Cluster::start();
     // One node leads to all.
     serves(&open(&config(RedisMode::Cluster, &cluster.urls()[..1]))).await;
+}
+
+#[tokio::test]
+async fn operators_list_grants_over_all_of_a_cluster() {
+    let cluster = Cluster::start();
+    let redis = open(&config(RedisMode::Cluster, &cluster.urls()[..1]));
+    grants_are_listed_page_by_page(Arc::new(redis)).await;
 }
 
 /// A store for the contract: every handle is one more client.

@@ -1,0 +1,109 @@
+//! An edge on a Redis that will not do says what is wrong, and ends.
+
+use std::fs;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use serde_json::{Value, json};
+
+use super::edges::single;
+use super::servers::Server;
+use crate::life::process::Setup;
+
+/// Nobody listens there.
+const NOBODY: &str = "127.0.0.1:9";
+
+fn setup(store: Value) -> Setup {
+    let mut setup = Setup::new(NOBODY.parse().unwrap());
+    setup.edge["store"] = store;
+    setup
+}
+
+/// What an edge says that does not start.
+async fn refused(setup: &Setup) -> String {
+    setup.write();
+    let mut edge = setup.spawn(&[]);
+    let status = edge.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", edge.log());
+    let log = edge.log();
+    assert!(!log.contains("panicked"), "{log}");
+    log.split_once("tmcp-edge: ").unwrap_or_else(|| panic!("{log}")).1.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_forgets_is_named_with_its_setting() {
+    let server = Server::start(&[]);
+    let mut setup = setup(single(server.port));
+    for (setting, value, wanted) in [
+        ("appendfsync", "everysec", "always"),
+        ("appendonly", "no", "yes"),
+        ("maxmemory-policy", "allkeys-lru", "noeviction"),
+    ] {
+        server.ask::<()>(&format!("CONFIG SET {setting} {value}"));
+        let told = refused(&setup).await;
+        let place = format!("127.0.0.1:{}: {setting} is {value}: set `{setting} {wanted}`", server.port);
+        assert!(told.contains(&place), "{told}");
+        server.ask::<()>(&format!("CONFIG SET {setting} {wanted}"));
+    }
+    server.ask::<()>("CONFIG SET appendonly no");
+    setup.edge["store"]["require_durability"] = json!(false);
+    let edge = setup.start().await;
+    assert!(edge.log().contains("set `appendonly yes`"), "it warns: {}", edge.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_redis_does_not_let_in() {
+    let server = Server::start(&["user default off", "user edge on >right ~* &* +@all"]);
+    let mut setup = setup(single(server.port));
+    let told = refused(&setup).await;
+    assert!(told.contains("Redis refuses this user") && told.contains("store.password_file"), "{told}");
+    setup.edge["store"]["username"] = json!("edge");
+    setup.edge["store"]["password_file"] = json!("redis-password");
+    for (password, told) in [("wrong", true), ("right", false)] {
+        fs::write(setup.folder().join("redis-password"), password).unwrap();
+        if told {
+            let told = refused(&setup).await;
+            assert!(told.contains("Redis refuses this user") && told.contains("store.password_file"), "{told}");
+            assert!(!told.contains("wrong"), "no password in it: {told}");
+        } else {
+            setup.start().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_not_there_or_not_the_one() {
+    let mut store = json!({"kind": "redis", "nodes": [format!("redis://{NOBODY}")]});
+    let told = refused(&setup(store.clone())).await;
+    assert!(told.contains("store.nodes: Redis cannot be reached") && told.contains(NOBODY), "{told}");
+
+    let authority = |folder: &std::path::Path, name: &str| {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let (pem, key_pem) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+        fs::write(&pem, certificate.pem()).unwrap();
+        fs::write(&key_pem, key.serialize_pem()).unwrap();
+        (pem.display().to_string(), key_pem.display().to_string())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let ((own, key), (other, _)) = (authority(folder.path(), "own"), authority(folder.path(), "other"));
+    let server = Server::start(&[
+        "tls-port {port}",
+        &format!("tls-cert-file {own}"),
+        &format!("tls-key-file {key}"),
+        &format!("tls-ca-cert-file {own}"),
+        "tls-auth-clients no",
+    ]);
+    store["nodes"] = json!([format!("rediss://127.0.0.1:{}", server.port)]);
+    store["tls"] = json!({"ca": other});
+    let told = refused(&setup(store.clone())).await;
+    assert!(told.contains("store.nodes: Redis cannot be reached") && told.contains("certificate"), "{told}");
+    store["nodes"] = json!([format!("redis://127.0.0.1:{}", server.port)]);
+    store["tls"] = json!(false);
+    let told = refused(&setup(store.clone())).await;
+    assert!(told.contains("store.nodes: Redis cannot be reached"), "plain words to a server that wants TLS: {told}");
+    store["nodes"] = json!([format!("rediss://127.0.0.1:{}", server.port)]);
+    store["tls"] = json!({"ca": own});
+    setup(store).start().await;
+}
