@@ -215,7 +215,8 @@ where
     let front =
         Front::new(proxy, rules.clone(), guard.clone(), counters.clone(), spec.clock.clone(), spec.lifecycle.clone());
 
-    let started = Started { addresses, admin, runtime: aside.handle().clone(), workers: workers.handle().clone(), handle };
+    let started =
+        Started { addresses, admin, runtime: aside.handle().clone(), workers: workers.handle().clone(), handle };
     (hooks.started)(started)?;
     if let Some(predecessor) = predecessor {
         predecessor.relieve()?;

@@ -172,13 +172,7 @@ impl Redis {
         }
     }
 
-    async fn read(
-        &self,
-        partition: &Partition,
-        key: &str,
-        first: First<'_>,
-        read: Read,
-    ) -> Result<Value, StoreError> {
+    async fn read(&self, partition: &Partition, key: &str, first: First<'_>, read: Read) -> Result<Value, StoreError> {
         if read == Read::Confirmed && self.parts().connector.store.replicas_to_wait_for() > 0 {
             return self.confirmed(partition, &first).await;
         }

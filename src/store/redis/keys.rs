@@ -13,9 +13,9 @@
 //!
 //! The braces are a hash tag: a partition is one slot of a cluster.
 
+use super::super::Partition;
 #[cfg(doc)]
 use super::super::Read;
-use super::super::Partition;
 
 /// What every key and channel begins with.
 const PREFIX: &str = "tmcp:";

@@ -68,7 +68,8 @@ async fn tls_and_users() {
     assert!(told.contains("WRONGPASS") || told.contains("uthentication"), "{told}");
     let told = refused(&|store| store.tls = Some(RedisTls::default())).await;
     assert!(told.contains("certificate"), "a certificate that nobody vouches for: {told}");
-    for (user, why) in [("blind", "can't run this command"), ("deaf", "no permissions to run the 'subscribe' command")] {
+    for (user, why) in [("blind", "can't run this command"), ("deaf", "no permissions to run the 'subscribe' command")]
+    {
         let other = RedisStore { username: Some(user.to_owned()), ..store.clone() };
         let told = look(&open(&other)).await.unwrap_err();
         assert!(told.contains("does not do what an edge needs: ") && told.contains(why), "{told}");
