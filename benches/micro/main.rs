@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot be set up has to stop")]
 
+mod issuance;
 mod setup;
 
 use std::hint::black_box;
@@ -136,5 +137,5 @@ fn admit(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, route, token, limiter, body, admit);
+criterion_group!(benches, route, token, issuance::issuance, limiter, body, admit);
 criterion_main!(benches);

@@ -10,11 +10,12 @@ use tmcp_edge::config;
 use tmcp_edge::error::Refusal;
 use tmcp_edge::live::Live;
 use tmcp_edge::model::{MiniAppId, Scope, ScopeSet, UserId};
-use tmcp_edge::policy::keyring::{TokenRequest, issuer_of};
+use tmcp_edge::operations::Services;
+use tmcp_edge::policy::keyring::{Keyring, TokenRequest, issuer_of};
 use tmcp_edge::policy::{Exchange, Policy};
 use tmcp_edge::snapshot::Snapshot;
 
-const APP: &str = "ma_bench_001";
+pub const APP: &str = "ma_bench_001";
 const PATH: &str = "/api/v1/wallet/p2p/initiate";
 
 /// Everything that a policy needs.
@@ -40,7 +41,8 @@ impl Setup {
                         address: \"127.0.0.1:0\" }]\n  limits: { requests_per_second_per_ip: 10000000 }\nstore: { kind: \
                         embedded, path: store }\nkeys: { master_key_file: master.key }\nrate_limits:\n  default: { \
                         requests_per_minute: 10000000, burst: 10000000 }\n  payment_operations: { requests_per_minute: \
-                        10000000, burst: 10000000 }\nupstreams: upstreams\nminiapps: { file: miniapps.yaml }\nlog: { \
+                        10000000, burst: 10000000 }\n  oauth_endpoints: { requests_per_minute: 10000000, burst: \
+                        10000000 }\nupstreams: upstreams\nminiapps: { file: miniapps.yaml }\nlog: { \
                         access: off }\n"
             .to_owned();
         if routes > 0 {
@@ -65,6 +67,21 @@ impl Setup {
         &self.snapshot.policy
     }
 
+    /// The config.
+    pub fn config(&self) -> &config::Config {
+        &self.snapshot.config
+    }
+
+    /// What operations work with.
+    pub fn services(&self) -> &Services {
+        &self.snapshot.services
+    }
+
+    /// The key ring.
+    pub fn keyring(&self) -> &Keyring {
+        &self.live.tokens.keyring
+    }
+
     /// Seconds since the Unix epoch.
     pub fn now(&self) -> u64 {
         self.live.clock.unix_secs()
@@ -77,9 +94,8 @@ impl Setup {
 
     /// A token of that user.
     pub fn token(&self, user: usize) -> String {
-        let scopes: ScopeSet = [Scope::WalletBalance, Scope::WalletPay].into_iter().collect();
         let user = UserId::parse(&format!("@user{user}:tween.example")).unwrap();
-        let request = TokenRequest::new(user, MiniAppId::parse(APP).unwrap(), scopes, 24 * 3600);
+        let request = TokenRequest::new(user, MiniAppId::parse(APP).unwrap(), scopes(), 24 * 3600);
         let issuer = issuer_of(&self.snapshot.config.public_url);
         self.live.tokens.keyring.mint(&issuer, &request, self.now()).unwrap()
     }
@@ -88,6 +104,11 @@ impl Setup {
     pub fn forget(&self, token: &str) {
         self.live.tokens.cache.remove(token.strip_prefix("tep.").unwrap_or(token).as_bytes());
     }
+}
+
+/// What tokens are for.
+pub fn scopes() -> ScopeSet {
+    ScopeSet::of(&[Scope::WalletBalance, Scope::WalletPay])
 }
 
 /// A request that never touched a socket.

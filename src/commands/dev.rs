@@ -17,16 +17,16 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
-use super::{keys, load, run, start_logging};
+use super::{greeting, keys, load, run, start_logging};
 use crate::clock::Clock;
 use crate::model::{MiniAppId, Scope, ScopeSet, UserId};
 use crate::policy::keyring::TokenRequest;
 use crate::sandbox::{DEMO_PASSWORD, DEMO_PIN, Running, Sandbox, SandboxConfig, random};
 
 /// The demo shop: a hybrid client, so that both a back end with its secret and an app on this machine can sign in as it.
-const APP: &str = "ma_shop_001";
+pub(super) const APP: &str = "ma_shop_001";
 /// A client that keeps no secret.
-const PUBLIC_APP: &str = "ma_demo_public";
+pub(super) const PUBLIC_APP: &str = "ma_demo_public";
 const SERVER_NAME: &str = "tween.example";
 /// Demo tokens live as long as the protocol lets any token live.
 const TOKEN_TTL: u64 = 24 * 3600;
@@ -88,7 +88,7 @@ pub fn dev(listen: SocketAddr, admin: SocketAddr, state: &Path) -> Result<ExitCo
     });
     let text = serde_json::to_string_pretty(&told).map_err(|error| error.to_string())?;
     private(&state.join("dev.json"), &format!("{text}\n")).map_err(|error| error.to_string())?;
-    let greeting = greeting(&told, state);
+    let greeting = greeting::of(&told, state);
     let done = run::start(&path, config, false, move |_| {
         println!("{greeting}");
         Ok(())
@@ -223,29 +223,6 @@ fn users(config: &crate::config::Config, running: &Running) -> Result<serde_json
 
 fn base_url(served: &Option<crate::sandbox::Served>) -> String {
     served.as_ref().map(|served| served.base_url()).unwrap_or_default()
-}
-
-fn greeting(told: &serde_json::Value, state: &Path) -> String {
-    let text = |pointer: &str| told.pointer(pointer).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-    let (edge, admin, wallet) = (text("/edge"), text("/admin"), text("/wallet"));
-    let token = text("/users/@alice:tween.example/tep_token");
-    format!(
-        "edge        {edge}\nadmin       {admin}\nwallet      {wallet}\nhomeserver  {}\nmini-app    {}\n\n\
-         TEP token of @alice:tween.example for {APP}, good for a day:\n\n{token}\n\n\
-         Try:\n\n\
-         TOKEN={token}\n\
-         curl -i -H \"Authorization: Bearer $TOKEN\" {edge}/api/v1/wallet/balance\n\
-         curl -i -H \"Authorization: Bearer $TOKEN\" '{edge}/api/v1/wallet/resolve/@bob:tween.example?room_id=!chat:tween.example'\n\
-         curl -i -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n  \
-         -d '{{\"recipient\":\"@bob:tween.example\",\"amount\":5.00,\"currency\":\"USD\",\"note\":\"lunch\",\"idempotency_key\":\"try-1\"}}' \\\n  \
-         {edge}/api/v1/wallet/p2p/initiate\n\
-         curl -s {wallet}/_sandbox/requests\n\n\
-         The config is {}/edge.yaml; the same for scripts is {}/dev.json. Ctrl-C stops it all.",
-        text("/homeserver"),
-        text("/miniapp"),
-        state.display(),
-        state.display(),
-    )
 }
 
 /// Writes a file that only its owner may read.

@@ -4,6 +4,7 @@
 mod audit;
 mod control;
 pub mod dev;
+mod greeting;
 pub mod inspect;
 pub mod keys;
 mod loops;

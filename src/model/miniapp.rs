@@ -126,7 +126,9 @@ impl RedirectUri {
             return Err("a redirect URI has no fragment (RFC 6749 section 3.1.2)");
         }
         let url = Url::parse(text).map_err(|_| "not an absolute URI")?;
-        if !url.username().is_empty() || url.password().is_some() {
+        // Nor an empty one, which `url` drops without a word.
+        let authority = text.split_once("//").and_then(|(_, rest)| rest.split(['/', '?']).next());
+        if !url.username().is_empty() || url.password().is_some() || authority.is_some_and(|name| name.contains('@')) {
             return Err("a redirect URI names no user");
         }
         let kind = match url.scheme() {
@@ -199,7 +201,10 @@ fn loopback(text: &str) -> Option<(&'static str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::model::oauth::consent::address;
 
     #[test]
     fn names_read_back() {
@@ -230,6 +235,8 @@ mod tests {
             "https://shop.example/*",
             "https://*.example/cb",
             "https://user@shop.example/cb",
+            "https://@shop.example/cb",
+            "com.example.app://@",
             "https://shop.example\\@evil.example/cb",
             "https://shop.example/a b",
             "https://shop.example/é",
@@ -278,5 +285,65 @@ mod tests {
             assert!(!loopback.matches(other), "{other}");
         }
         assert!(RedirectUri::parse("http://[::1]:8000/cb").unwrap().matches("http://[::1]/cb"));
+    }
+
+    /// Pieces that redirect URIs are attacked with.
+    fn uri() -> impl Strategy<Value = String> {
+        let pieces = [
+            "https://",
+            "http://",
+            "com.example:",
+            "127.0.0.1",
+            "[::1]",
+            "shop.example",
+            "evil.example",
+            ":",
+            "80",
+            "/",
+            "//",
+            "@",
+            "\\",
+            "?",
+            "#",
+            ".",
+            "cb",
+            "%2f",
+            "*",
+            " ",
+            "\u{e9}",
+            "\t",
+        ];
+        prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..8).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_registered_is_itself_and_leads_where_it_seems_to(text in uri()) {
+            if let Ok(uri) = RedirectUri::parse(&text) {
+                prop_assert!(uri.as_str() == text && uri.matches(&text));
+                let url = Url::parse(&text).unwrap();
+                prop_assert!(url.fragment().is_none() && url.username().is_empty(), "{}", text);
+                let answered = Url::parse(&address(&text, Some("s"), "https://edge.example", &[("code", "c")])).unwrap();
+                prop_assert_eq!((url.scheme(), url.host(), url.port()), (answered.scheme(), answered.host(), answered.port()));
+            }
+        }
+
+        #[test]
+        fn what_matches_leads_to_the_same_place(registered in uri(), sent in uri()) {
+            if let Ok(uri) = RedirectUri::parse(&registered)
+                && uri.matches(&sent)
+            {
+                let [own, other] = [&registered, &sent].map(|text| Url::parse(text).unwrap());
+                prop_assert_eq!((own.scheme(), own.host(), own.path()), (other.scheme(), other.host(), other.path()));
+                prop_assert!(own.scheme() == "http" || registered == sent);
+            }
+        }
+
+        #[test]
+        fn a_loopback_port_is_free(port in 1u16.., path in "(/[a-z]{0,5}){0,2}") {
+            let uri = RedirectUri::parse(&format!("http://127.0.0.1{path}")).unwrap();
+            let sent = format!("http://127.0.0.1:{port}{path}");
+            prop_assert!(uri.matches(&sent));
+        }
     }
 }

@@ -202,5 +202,13 @@ mod tests {
             let set = ScopeSet(bits);
             prop_assert_eq!(ScopeSet::from_list(&set.to_string()), set);
         }
+
+        #[test]
+        fn a_list_holds_what_it_names(list in "((user|wallet|storage):(read|balance|pay|everything)| |  |,|\\PC){0,12}") {
+            let set = ScopeSet::from_list(&list);
+            for scope in Scope::ALL {
+                prop_assert_eq!(set.contains(*scope), list.split(' ').any(|name| name == scope.as_str()));
+            }
+        }
     }
 }

@@ -63,9 +63,13 @@ async function drive({ name, ...options }) {
   const began = performance.now();
   while ((await balance(granted.access_token)) === 200) assert.ok(performance.now() - began < 1000, "still good after a second");
   assert.match(await page.getByRole("status").innerText(), /Taken back/);
+  // The rest is left: the mini-app fetches it by its refresh token, and lacks what was taken back.
+  const rest = await token({ grant_type: "refresh_token", refresh_token: granted.refresh_token });
+  assert.equal(rest.scope, "user:read", JSON.stringify(rest));
+  assert.equal(await balance(rest.access_token), 403);
   await page.getByRole("button", { name: /^Disconnect/ }).click();
   assert.match(await page.getByRole("main").innerText(), /No mini-app may use your account/);
-  const refreshed = await token({ grant_type: "refresh_token", refresh_token: granted.refresh_token });
+  const refreshed = await token({ grant_type: "refresh_token", refresh_token: rest.refresh_token });
   assert.equal(refreshed.error, "invalid_grant");
 
   const form = new URLSearchParams({ client_id: client, scope: "wallet:balance" });

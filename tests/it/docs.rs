@@ -85,6 +85,39 @@ fn dashboards_and_alerts_ask_for_metrics_that_exist() {
     }
 }
 
+/// Every Rust file below `folder`, one after the other.
+fn sources(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| match path.extension() {
+            _ if path.is_dir() => sources(&path),
+            Some(kind) if kind == "rs" => fs::read_to_string(path).unwrap(),
+            _ => String::new(),
+        })
+        .collect()
+}
+
+#[test]
+fn threats_are_tried_by_tests_that_exist() {
+    let (text, code) = (read("docs/threats.md"), sources(&root().join("src")) + &sources(&root().join("tests")));
+    let rows: Vec<Vec<&str>> =
+        text.lines().filter(|line| line.starts_with("| ")).map(|line| line.split('|').collect()).collect();
+    let mut sections = BTreeSet::new();
+    for row in rows.iter().skip(1) {
+        let (section, tests) = (row[1].trim(), row[4]);
+        sections.insert(section);
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{section}: no test");
+        for name in names {
+            assert!(code.contains(&format!("fn {name}(")), "{section}: there is no test {name}");
+        }
+    }
+    // RFC 9700's chapter 4 has that many sections.
+    let missing: Vec<String> =
+        (1..=17).map(|at| format!("RFC 9700 4.{at}")).filter(|at| !sections.contains(at.as_str())).collect();
+    assert!(missing.is_empty(), "not looked at: {missing:?}");
+}
+
 /// Targets of Markdown links to files, without their fragments.
 fn linked_files(text: &str) -> Vec<&str> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
@@ -93,8 +126,15 @@ fn linked_files(text: &str) -> Vec<&str> {
 
 #[test]
 fn links_lead_somewhere() {
-    let documents =
-        ["README.md", "CHANGELOG.md", "docs/errors.md", "docs/metrics.md", "docs/routes.md", "docs/store.md"];
+    let documents = [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/errors.md",
+        "docs/metrics.md",
+        "docs/routes.md",
+        "docs/store.md",
+        "docs/threats.md",
+    ];
     for document in documents.map(PathBuf::from) {
         let text = read(&document);
         let folder = root().join(&document);

@@ -39,6 +39,8 @@ pub const APP: &str = "ma_shop_001";
 pub const REDIRECT: &str = "https://shop.example/callback";
 /// A public mini-app on the user's own device.
 pub const PUBLIC_APP: &str = "ma_notes_001";
+/// A hybrid one: a front without a secret, and a back end with the shop's.
+pub const HYBRID_APP: &str = "ma_game_001";
 /// The official one, with every scope there is.
 pub const OFFICIAL_APP: &str = "ma_bank_001";
 /// What opens the admin address.
@@ -195,7 +197,7 @@ pub fn eventually(what: &str, within: Duration, mut check: impl FnMut() -> bool)
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -279,6 +281,7 @@ impl TestEdge {
             &format!(
                 "miniapps:\n  - {{ id: {APP}, name: Shop, classification: community, scopes: [{}], client_secret_hashes: [\"{hash}\"], redirect_uris: [\"{REDIRECT}\"] }}\n  \
                  - {{ id: {PUBLIC_APP}, name: Notes, type: public, scopes: [user:read, wallet:balance], redirect_uris: [\"http://127.0.0.1/cb\"] }}\n  \
+                 - {{ id: {HYBRID_APP}, name: Game, type: hybrid, scopes: [user:read, wallet:balance], client_secret_hashes: [\"{hash}\"], redirect_uris: [\"{REDIRECT}\"] }}\n  \
                  - {{ id: {OFFICIAL_APP}, name: Bank, classification: official, scopes: [{}] }}\n",
                 list(ordinary()),
                 list(Scope::ALL.iter().copied().collect()),
@@ -433,7 +436,12 @@ impl TestEdge {
 
     /// `Basic` with the shop's client id and secret.
     pub fn basic(&self) -> String {
-        format!("Basic {}", BASE64_STANDARD.encode(format!("{APP}:{}", self.client_secret)))
+        self.basic_of(APP)
+    }
+
+    /// `Basic` with another client's id and that secret.
+    pub fn basic_of(&self, client: &str) -> String {
+        basic(client, &self.client_secret)
     }
 
     /// Gives a request an address of its own and a mark, unless it has them.
@@ -469,6 +477,11 @@ impl TestEdge {
         let all = self.wallet().desk.recorder.all();
         all.into_iter().filter(|seen| seen.headers.get(header).is_some_and(|found| found == value)).collect()
     }
+}
+
+/// `Basic` with that id and secret.
+pub fn basic(id: &str, secret: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{id}:{secret}")))
 }
 
 /// A mark that no other request bears.

@@ -17,6 +17,7 @@ mod fleet;
 mod frames;
 mod headers;
 mod http2;
+mod inside;
 mod json;
 mod life;
 mod limits;

@@ -41,16 +41,18 @@ struct Browser<'a> {
     edge: &'a TestEdge,
     cookie: Option<String>,
     page: String,
+    /// Where it is; `None`: somewhere else each time.
+    ip: Option<String>,
 }
 
 impl<'a> Browser<'a> {
     fn new(edge: &'a TestEdge) -> Browser<'a> {
-        Browser { edge, cookie: None, page: String::new() }
+        Browser { edge, cookie: None, page: String::new(), ip: None }
     }
 
     fn send(&mut self, mut request: Request) -> Answer {
-        request =
-            request.header("accept", "text/html,application/xhtml+xml;q=0.9").header("x-forwarded-for", fresh_ip());
+        let ip = self.ip.clone().unwrap_or_else(fresh_ip);
+        request = request.header("accept", "text/html,application/xhtml+xml;q=0.9").header("x-forwarded-for", ip);
         if let Some(cookie) = &self.cookie {
             request = request.header("cookie", cookie);
         }
@@ -257,6 +259,45 @@ fn user_codes_are_typed_by_hand_and_not_guessed() {
     }
     browser.get("/oauth2/device");
     assert!(browser.page.contains("<h1>Sign in</h1>"), "five wrong codes end the visit");
+}
+
+/// RFC 9700 4.2: a page's address bears a session, which no other site is told by `Referer`, or by being asked for
+/// something.
+#[test]
+fn the_pages_tell_nobody_where_they_were() {
+    let edge = edge();
+    let session = ask(&edge, "user:read");
+    let page = format!("/oauth2/consent?session={session}");
+    let mut browser = Browser::new(&edge);
+    browser.get(&page);
+    browser.sign_in("/oauth2/consent", &[("session", &session)], "alice");
+    for target in [page.as_str(), "/oauth2/apps", "/oauth2/device"] {
+        let shown = browser.get(target);
+        assert_eq!(shown.status, 200);
+        let policy = shown.header("referrer-policy").unwrap();
+        assert!(["no-referrer", "same-origin", "strict-origin-when-cross-origin"].contains(&policy), "{policy}");
+        for asks in ["src=", "<link", "url(", "@import", "href=\"http"] {
+            assert!(!browser.page.contains(asks), "{target}: {asks} in {}", browser.page);
+        }
+    }
+}
+
+#[test]
+fn guessed_passwords_shut_their_address_out() {
+    let limits = ", failed_auth_per_minute: 5";
+    let edge = Setup::default().limits(limits).main("oauth: { sign_in: homeserver }").start();
+    let mut guesser = Browser { ip: Some(fresh_ip()), ..Browser::new(&edge) };
+    guesser.get("/oauth2/apps");
+    let page = guesser.page.clone();
+    let mut attempt = |password: &str| {
+        guesser.page.clone_from(&page);
+        guesser.post("/oauth2/apps", &[("action", "sign_in"), ("user", "alice"), ("password", password)]).status
+    };
+    assert_eq!(["1", "2", "3", "4", "5"].map(&mut attempt), [403; 5]);
+    assert_eq!(attempt("demo"), 429, "the right one is not heard either");
+    let mut alice = Browser::new(&edge);
+    alice.get("/oauth2/apps");
+    assert_eq!(alice.sign_in("/oauth2/apps", &[], "alice").status, 303, "who is somewhere else is");
 }
 
 #[test]

@@ -120,6 +120,8 @@ fn foreign(inside: &'static str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -155,6 +157,19 @@ mod tests {
         }
         for odd in ["__Host-tmcp=short", "tmcp=AAAA", "__Host-tmcp="] {
             assert!(Browser::of(&headers(&[("cookie", odd)]), &url).unwrap().set_cookie().unwrap().is_some(), "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn cookies_are_ours_or_nothing(cookies in "(__Host-tmcp|tmcp|a)?=?[A-Za-z0-9_ ;=\\-]{0,60}", proof in "\\PC{0,50}") {
+            let url = Url::parse("https://tmcp.example").unwrap();
+            let sent = headers(&[("cookie", &cookies)]);
+            let browser = Browser::of(&sent, &url).unwrap();
+            prop_assert!(well_formed(browser.cookie()));
+            prop_assert!(browser.new || cookies.contains(browser.cookie()));
+            prop_assert!(browser.check(&sent, &url, "/oauth2/apps", &proof).is_err());
+            prop_assert!(browser.check(&sent, &url, "/oauth2/apps", &browser.proof("/oauth2/apps")).is_ok());
         }
     }
 }

@@ -17,7 +17,7 @@
 
 pub mod apps;
 mod asked;
-mod browser;
+pub mod browser;
 pub mod consent;
 pub mod device;
 mod frame;

@@ -110,3 +110,40 @@ fn pointer(name: &[u8]) -> String {
 fn finding(pointer: &str, rule: &str, message: &str) -> Finding {
     Finding { pointer: pointer.to_owned(), rule: rule.to_owned(), message: message.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use url::form_urlencoded::{self, Serializer};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(pairs in prop::collection::btree_map("\\PC{0,8}", "\\PC{0,20}", 0..12)) {
+            let written = Serializer::new(String::new()).extend_pairs(&pairs).finish();
+            let form = Form::parse(written.as_bytes()).unwrap();
+            for (name, value) in &pairs {
+                prop_assert_eq!(form.get(name).unwrap_or_default(), value, "one without a value counts as left out");
+            }
+        }
+
+        #[test]
+        fn what_stands_twice_is_refused_however_it_is_spelled(name in "[a-z_]{1,8}", at in 0usize..8, values: (bool, bool)) {
+            let at = at % name.len();
+            let spelled = format!("{}%{:02x}{}", &name[..at], name.as_bytes()[at], &name[at + 1..]);
+            let value = |filled| if filled { "=x" } else { "" };
+            let twice = format!("{name}{}&{spelled}{}", value(values.0), value(values.1));
+            prop_assert!(Form::parse(twice.as_bytes()).is_err(), "{}", twice);
+        }
+
+        #[test]
+        fn bytes_are_refused_or_read_as_others_read_them(bytes in prop::collection::vec(prop::sample::select(b"ab=&%+2e0\xc3\x00;".to_vec()), 0..40)) {
+            if let Ok(form) = Form::parse(&bytes) {
+                for (name, value) in form_urlencoded::parse(&bytes) {
+                    prop_assert_eq!(form.get(&name).unwrap_or_default(), value);
+                }
+            }
+        }
+    }
+}

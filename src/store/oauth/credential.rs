@@ -133,5 +133,25 @@ mod tests {
                 let _ = Credential::parse(kind, &format!("{}{text}", kind.prefix()));
             }
         }
+
+        #[test]
+        fn a_credential_has_one_kind_and_one_spelling(bytes: [u8; ID + SECRET], changed in 0usize..64, to in 0usize..64) {
+            const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+            let coded = URL_SAFE_NO_PAD.encode(bytes);
+            let mut other = coded.clone().into_bytes();
+            other[changed] = DIGITS[to];
+            let other = String::from_utf8(other).unwrap();
+            for kind in [Kind::Consent, Kind::Code, Kind::Refresh, Kind::Device] {
+                let text = format!("{}{coded}", kind.prefix());
+                let read = Credential::parse(kind, &text).unwrap();
+                prop_assert_eq!(&read.grant().0, &bytes[..ID]);
+                prop_assert_eq!(read.expose(), text.as_str());
+                let changed = Credential::parse(kind, &format!("{}{other}", kind.prefix())).unwrap();
+                prop_assert_eq!(changed.hash() == read.hash(), other == coded);
+                for another in [Kind::Consent, Kind::Code, Kind::Refresh, Kind::Device] {
+                    prop_assert_eq!(Credential::parse(another, &text).is_some(), another == kind);
+                }
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use tmcp_edge::model::ScopeSet;
 use tmcp_edge::store::oauth::Approvals;
 
 use super::*;
-use crate::edge::{PUBLIC_APP, fresh_user, user};
+use crate::edge::{PUBLIC_APP, fresh_user, ordinary, user};
 
 #[test]
 fn metadata_names_what_there_is_below_the_public_url() {
@@ -16,6 +16,10 @@ fn metadata_names_what_there_is_below_the_public_url() {
     for (name, address) in document.as_object().unwrap().iter().filter(|(name, _)| name.ends_with("_endpoint")) {
         assert!(address.as_str().unwrap().starts_with(&format!("{}/oauth2/", edge.issuer())), "{name}");
     }
+    // A client that asks for all that is offered is not refused: what only official mini-apps may have is not.
+    let offered: Vec<&str> =
+        document["scopes_supported"].as_array().unwrap().iter().filter_map(|s| s.as_str()).collect();
+    assert_eq!(ScopeSet::from_list(&offered.join(" ")), ordinary());
     assert_eq!(document["code_challenge_methods_supported"], serde_json::json!(["S256"]));
     assert_eq!(document["authorization_response_iss_parameter_supported"], true);
 }
@@ -95,8 +99,7 @@ fn a_device_waits_for_its_user_and_is_never_let_pay() {
     assert_eq!((begun["interval"].as_u64(), begun["expires_in"].as_u64()), (Some(5), Some(600)));
     assert!(text(&begun, "verification_uri_complete").ends_with(text(&begun, "user_code")));
     let device_code = text(&begun, "device_code");
-    let grant_type = ("grant_type", "urn:ietf:params:oauth:grant-type:device_code");
-    let poll = || shop(edge, "/oauth2/token", &[grant_type, ("device_code", device_code)]);
+    let poll = || shop(edge, "/oauth2/token", &[DEVICE_GRANT, ("device_code", device_code)]);
     assert_eq!(error(&poll()), (400, "authorization_pending".to_owned()));
     assert_eq!(error(&poll()), (400, "slow_down".to_owned()));
     approve_device(edge, &user, text(&begun, "user_code"), ScopeSet::from_list("wallet:balance wallet:pay"));

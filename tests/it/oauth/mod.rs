@@ -3,8 +3,13 @@
 //! The user's answer is put into the edge's store, beside the edge, as the consent page does; the page has tests of its own.
 
 mod attacks;
+mod delegation;
 mod flows;
+mod guessing;
+mod hybrid;
+mod introspection;
 mod operators;
+mod withdrawal;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -20,7 +25,7 @@ use tmcp_edge::store::revocations::RevocationLog;
 use tmcp_edge::store::seal::sha256;
 use url::form_urlencoded::Serializer;
 
-use crate::edge::{APP, REDIRECT, Setup, TestEdge};
+use crate::edge::{APP, REDIRECT, Setup, TestEdge, hex};
 use crate::wire::{Answer, Request};
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -31,7 +36,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn edge() -> &'static TestEdge {
     static SHARED: OnceLock<TestEdge> = OnceLock::new();
     let limits = "rate_limits: { oauth_endpoints: { requests_per_minute: 60000, burst: 1000 } }";
-    SHARED.get_or_init(|| Setup::default().main(limits).start())
+    let hash = hex(&sha256(introspection::SECRET.as_bytes()));
+    let servers = format!("oauth: {{ resource_servers: [{{ id: wallet, secret_hashes: [{hash}] }}] }}");
+    SHARED.get_or_init(|| Setup::default().main(limits).main(&servers).start())
 }
 
 fn form(pairs: &[(&str, &str)]) -> String {
@@ -47,6 +54,19 @@ fn post(path: &str, pairs: &[(&str, &str)]) -> Request {
 fn shop(edge: &TestEdge, path: &str, pairs: &[(&str, &str)]) -> Answer {
     edge.send(post(path, pairs).header("authorization", edge.basic()))
 }
+
+/// A request of a client's that keeps no secret.
+fn named(edge: &TestEdge, client: &str, path: &str, pairs: &[(&str, &str)]) -> Answer {
+    edge.send(post(path, &[pairs, &[("client_id", client)]].concat()))
+}
+
+/// Starts a device; the answer is its device code and its user code.
+fn device(edge: &TestEdge, client: &str) -> (String, String) {
+    let begun = named(edge, client, "/oauth2/device/authorization", &[("scope", "wallet:balance")]).json();
+    (text(&begun, "device_code").to_owned(), text(&begun, "user_code").to_owned())
+}
+
+const DEVICE_GRANT: (&str, &str) = ("grant_type", "urn:ietf:params:oauth:grant-type:device_code");
 
 fn authorize(edge: &TestEdge, changes: &[(&str, &str)]) -> Answer {
     let challenge = URL_SAFE_NO_PAD.encode(sha256(VERIFIER.as_bytes()));
