@@ -165,7 +165,7 @@ fn a_clock_that_jumps_back_keeps_nobody_present() {
     let (now, ahead) = (1_700_000_000_000_000, 600_000_000);
 
     let present = by_clock(include_str!("../present.lua"));
-    let mut count = |connection: &mut Connection, micros, name: &str| -> u32 {
+    let count = |connection: &mut Connection, micros, name: &str| -> u32 {
         at(connection, micros);
         present.key("present").arg(name).arg(10_000).invoke(connection).unwrap()
     };
