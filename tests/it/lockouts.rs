@@ -6,7 +6,7 @@ use tmcp_edge::sandbox::faults::Fault;
 
 use crate::edge::{ADMIN_TOKEN, APP, OFFICIAL_APP, Setup, TestEdge, fresh_user, ordinary, shared};
 use crate::headers::check_standing;
-use crate::wire::{Answer, Request, Wire};
+use crate::wire::{Answer, Request};
 
 const BALANCE: &str = "/api/v1/wallet/balance";
 const INITIATE: &str = "/api/v1/wallet/p2p/initiate";
@@ -81,7 +81,7 @@ fn ten_calls_over_a_limit_suspend_the_caller() {
 
     // An operator sees it, and lets the caller in again.
     let who = format!("?user={user}&app={APP}");
-    let shown = admin(&edge, Request::get(&format!("/api/v1/lockouts{who}")));
+    let shown = edge.at_admin(ADMIN_TOKEN, Request::get(&format!("/api/v1/lockouts{who}")));
     let standing = &shown.json()[0];
     assert_eq!(
         (&standing["lockout"], &standing["strikes"]),
@@ -90,17 +90,40 @@ fn ten_calls_over_a_limit_suspend_the_caller() {
         shown.text()
     );
     assert!(standing["until"].is_string());
-    let lifted =
-        admin(&edge, Request::post("/api/v1/lockouts/lift", json!({"user": user.as_str(), "app": APP}).to_string()));
+    let lifted = edge.at_admin(
+        ADMIN_TOKEN,
+        Request::post("/api/v1/lockouts/lift", json!({"user": user.as_str(), "app": APP}).to_string()),
+    );
     assert_eq!((lifted.status, lifted.json()), (200, json!({"lifted": true})));
     assert_ne!(balance(&token).status, 403);
-    let after = admin(&edge, Request::get(&format!("/api/v1/lockouts{who}")));
+    let after = edge.at_admin(ADMIN_TOKEN, Request::get(&format!("/api/v1/lockouts{who}")));
     assert_eq!(after.json()[0]["until"], Value::Null);
 }
 
-fn admin(edge: &TestEdge, request: Request) -> Answer {
-    let mut wire = Wire::to(edge.admin);
-    edge.send_on(&mut wire, request.header("host", edge.admin.to_string()).bearer(ADMIN_TOKEN))
+#[test]
+fn a_client_is_a_caller_too_and_an_address_is_none() {
+    let edge = edge(
+        "rate_limits: { oauth_endpoints: { requests_per_hour: 1, burst: 0 } }\n\
+         lockouts: { account_suspension: { violations: 2 } }",
+    );
+    let introspect = |basic: &str| {
+        let request =
+            Request::new("POST", "/oauth2/introspect").header("content-type", "application/x-www-form-urlencoded");
+        edge.send(request.header("authorization", basic).body("token=x"))
+    };
+    let statuses: Vec<u16> = (0..4).map(|_| introspect(&edge.basic()).status).collect();
+    assert_eq!(statuses, [200, 429, 429, 403]);
+    // Below /oauth2/ in the words of RFC 6749.
+    let kept_out = introspect(&edge.basic());
+    check_standing(&kept_out);
+    assert_eq!(kept_out.json()["error"], "access_denied");
+    assert!(kept_out.json()["error_description"].as_str().unwrap().contains("suspended this caller until 2"));
+    assert!((3500..=3600).contains(&kept_out.number("retry-after")));
+    assert_eq!(introspect("Basic bWFfc2hvcF8wMDE6eA==").status, 401, "who has no secret is told nothing of it");
+    let address = crate::edge::fresh_ip();
+    let authorize = || edge.send(Request::get("/oauth2/authorize").header("x-forwarded-for", &address));
+    let statuses: Vec<u16> = (0..6).map(|_| authorize().status).collect();
+    assert_eq!(statuses, [400, 429, 429, 429, 429, 429]);
 }
 
 /// Has the wallet answer the next payment with an error of its own.
