@@ -117,7 +117,8 @@ async fn a_reload_works_while_redis_is_away() {
     let mut setup = setup(store);
     let edge = setup.start().await;
     server.kill();
-    setup.edge["rate_limits"] = json!({"default": {"requests_per_minute": 100, "burst": 20, "on_store_failure": "open"}});
+    setup.edge["rate_limits"] =
+        json!({"default": {"requests_per_minute": 100, "burst": 20, "on_store_failure": "open"}});
     setup.write();
     edge.reload().await;
     assert!(edge.log().contains("the keys in memory stay in use"), "{}", edge.log());
@@ -135,7 +136,10 @@ async fn a_store_is_not_replaced_under_its_edges() {
     assert!(done.status.success(), "{done:?}");
     let refused = run(&["store", "restore", "--force", file]);
     let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(!refused.status.success() && told.contains("served from this Redis") && told.contains("--stopped"), "{told}");
+    assert!(
+        !refused.status.success() && told.contains("served from this Redis") && told.contains("--stopped"),
+        "{told}"
+    );
     drop(edge);
     let done = run(&["store", "restore", "--force", "--stopped", file]);
     assert!(done.status.success(), "{done:?}");

@@ -140,7 +140,10 @@ async fn a_server_that_forgets_is_refused() {
 async fn replicas_have_to_be_spoken_of_and_waited_for() {
     let primary = Server::start(&[]);
     let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", primary.port)]);
-    super::super::testing::until(|| replica.follows());
+    // A primary names a replica once that has acknowledged something, a moment after the replica is content.
+    super::super::testing::until(|| {
+        replica.follows() && primary.ask::<String>("INFO replication").contains("state=online")
+    });
     let mut store = config(RedisMode::Single, &[primary.url()]);
     let told = look(&open(&store)).await.unwrap_err();
     assert!(told.contains("has replicas: set store.wait_replicas"), "{told}");

@@ -234,7 +234,9 @@ async fn a_batch_that_was_overtaken_is_known_to_have_happened() {
 fn followed() -> (Server, Server, RedisStore) {
     let primary = Server::start(&[]);
     let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", primary.port)]);
-    super::super::testing::until(|| replica.follows());
+    super::super::testing::until(|| {
+        replica.follows() && primary.ask::<String>("INFO replication").contains("state=online")
+    });
     let mut store = config(RedisMode::Single, &[primary.url()]);
     store.wait_replicas = Some(1);
     (primary, replica, store)
