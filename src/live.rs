@@ -13,11 +13,13 @@ use crate::config::{Config, Store};
 use crate::error::Code;
 use crate::metrics::Metrics;
 use crate::operations::resolve::{self, Resolved};
+use crate::policy::apps::AppFeed;
 use crate::policy::authn::cache::TokenCache;
-use crate::policy::authn::{Generation, RevocationFeed, Revocations, VerifierState};
+use crate::policy::authn::{Generation, RevocationFeed, Revocations, StoredApps, VerifierState};
 use crate::policy::guard::Peers;
 use crate::policy::keyring::Keyring;
 use crate::policy::rate_limit::{Buckets, Engine, Shared};
+use crate::store::apps::AppStore;
 use crate::store::keys::KeyStore;
 use crate::store::redis::Redis;
 use crate::store::revocations::RevocationLog;
@@ -47,6 +49,8 @@ pub struct Live {
     pub tokens: VerifierState,
     /// What has been revoked, with the log that it is read from and written to.
     pub revocations: Arc<RevocationFeed>,
+    /// The mini-apps in the store, kept up to date.
+    pub apps: Arc<AppFeed>,
     /// The client for URLs that others gave us.
     pub egress: Arc<Egress>,
     /// Wallets that were resolved.
@@ -74,6 +78,17 @@ impl Live {
         let log = RevocationLog::new(store.clone(), clock.clone());
         let feed = RevocationFeed::new(log, revocations.clone(), clock.clone(), metrics.clone());
         store::blocking(look(&feed)).map_err(|error| format!("the log of revocations: {error}"))?;
+        let (keyring, stored) = (Arc::new(keyring), Arc::<StoredApps>::default());
+        let apps = AppFeed::new(
+            AppStore::new(store.clone()),
+            stored.clone(),
+            keyring.clone(),
+            generation.clone(),
+            clock.clone(),
+            metrics.clone(),
+        );
+        store::blocking(apps.look()).map_err(|error| error.to_string())?;
+        apps.take_note(config);
         Ok(Live {
             metrics: metrics.clone(),
             store,
@@ -84,12 +99,14 @@ impl Live {
             peers: Arc::new(Peers::new()),
             tokens: VerifierState {
                 generation,
-                keyring: Arc::new(keyring),
+                keyring,
                 revocations,
+                apps: stored,
                 cache: Arc::new(TokenCache::new(config.cache.auth)),
                 metrics,
             },
             revocations: Arc::new(feed),
+            apps: Arc::new(apps),
             egress: Arc::new(Egress::new(egress_policy(config)).map_err(|error| error.to_string())?),
             resolved: resolve::cache(),
             bodies: Arc::new(ByteBudget::new(config.server.limits.buffered_bodies)),
@@ -115,6 +132,7 @@ impl Live {
         }
         self.bodies.set_limit(config.server.limits.buffered_bodies);
         self.egress.set_policy(egress_policy(config));
+        self.apps.take_note(config);
     }
 
     /// Forgets what no longer matters; to be called every few seconds.

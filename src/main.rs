@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mimalloc::MiMalloc;
-use tmcp_edge::commands;
 use tmcp_edge::commands::revoke::Asked;
+use tmcp_edge::commands::{self, app};
+use tmcp_edge::config::Registration;
 use tmcp_edge::model::RevokeRequest;
 
 /// 17 % more requests a core than the system's allocator on a bare Pingora proxy; see `benches/README.md`.
@@ -80,6 +81,11 @@ enum Command {
         #[command(subcommand)]
         action: KeysAction,
     },
+    /// Register mini-apps in the store, change them, switch them off
+    App {
+        #[command(subcommand)]
+        action: AppAction,
+    },
     /// Take back tokens: of a mini-app, a user, both together, one grant, one token; or call payments off
     Revoke {
         #[command(flatten)]
@@ -151,7 +157,7 @@ enum KeysAction {
     List(ConfigFile),
     /// Let the announced key sign; the old one stays published until its last token has expired
     Rotate(ConfigFile),
-    /// Seal every key under the config's master key, after that was changed
+    /// Seal every key and webhook secret under the config's master key, after that was changed
     Reseal(ConfigFile),
     /// Withdraw a key: every token that it signed is refused from now on
     Revoke {
@@ -160,6 +166,139 @@ enum KeysAction {
         #[command(flatten)]
         config: ConfigFile,
     },
+}
+
+#[derive(Subcommand)]
+enum AppAction {
+    /// Register a mini-app; prints the secrets that it is given, this once
+    Add {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        entry: Box<Entry>,
+        /// Take mini-apps from a file in the form of miniapps.yaml instead; `-` is standard input
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// Put it in the place of the one with the same id, whose secrets it keeps
+        #[arg(long)]
+        replace: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the mini-apps of the config and of the store
+    List {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a mini-app is registered as
+    Show {
+        /// The mini-app's id
+        id: String,
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a mini-app another client secret, and let the old one be good for a while
+    RotateSecret {
+        /// The mini-app's id
+        id: String,
+        #[command(flatten)]
+        config: ConfigFile,
+        /// How long the old secret is good besides, such as 24h or 30m; 0 ends it at once
+        #[arg(long, default_value = "24h", value_name = "DURATION", conflicts_with = "webhook")]
+        old_valid_for: String,
+        /// Another webhook secret instead, which takes the place of the old one at once
+        #[arg(long)]
+        webhook: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Switch a mini-app off: its tokens are void within a second, and it gets no others
+    Suspend {
+        /// The mini-app's id
+        id: String,
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Why, in one line for `app show`
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Switch a mini-app on again; tokens of before stay void
+    Resume {
+        /// The mini-app's id
+        id: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Remove a mini-app; its tokens are void within a second, its id stays taken
+    Remove {
+        /// The mini-app's id
+        id: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// The keys of an entry of miniapps.yaml.
+#[derive(Args)]
+struct Entry {
+    /// Its id, also its OAuth client id, such as ma_shop_001
+    #[arg(long, requires = "name", conflicts_with = "file")]
+    id: Option<String>,
+    /// Its name for people
+    #[arg(long, requires = "id")]
+    name: Option<String>,
+    /// public (keeps no secret), confidential (has a secret) or hybrid (both)
+    #[arg(long = "type", value_name = "TYPE", requires = "id")]
+    client_type: Option<String>,
+    /// Where its codes may be sent; may be given several times
+    #[arg(long = "redirect-uri", value_name = "URI", requires = "id")]
+    redirect_uris: Vec<String>,
+    /// What it may ask users for: scopes, separated by spaces or given one by one
+    #[arg(long = "scope", value_name = "SCOPES", requires = "id")]
+    scopes: Vec<String>,
+    /// Scopes among those that users of an official mini-app need not approve
+    #[arg(long = "preapproved-scope", value_name = "SCOPES", requires = "id")]
+    preapproved_scopes: Vec<String>,
+    /// official, verified, community or beta
+    #[arg(long, requires = "id")]
+    classification: Option<String>,
+    /// Who makes it, for people
+    #[arg(long, requires = "id")]
+    developer: Option<String>,
+    /// The https URL of its picture
+    #[arg(long, value_name = "URL", requires = "id")]
+    icon_url: Option<String>,
+    /// Where its webhooks go
+    #[arg(long, value_name = "URL", requires = "id")]
+    webhook_url: Option<String>,
+}
+
+impl From<Entry> for Registration {
+    fn from(entry: Entry) -> Registration {
+        let words = |lists: Vec<String>| {
+            lists.iter().flat_map(|list| list.split_whitespace()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        Registration {
+            id: entry.id.unwrap_or_default(),
+            name: entry.name.unwrap_or_default(),
+            developer: entry.developer,
+            icon_url: entry.icon_url,
+            classification: entry.classification,
+            client_type: entry.client_type,
+            redirect_uris: entry.redirect_uris,
+            scopes: words(entry.scopes),
+            preapproved_scopes: words(entry.preapproved_scopes),
+            webhook_url: entry.webhook_url,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -223,6 +362,27 @@ fn main() -> ExitCode {
             let request = RevokeRequest { app, user, grant, token, key, issuer };
             commands::revoke::revoke(&config.config, Asked::Revoke(request))
         }
+        Command::App { action } => match action {
+            AppAction::Add { config, entry, file, replace, json } => {
+                let asked = match file {
+                    Some(file) => app::Asked::File(file),
+                    None if entry.id.is_some() => app::Asked::Entry(Box::new((*entry).into())),
+                    None => app::Asked::Nothing,
+                };
+                app::add(&config.config, &asked, replace, json)
+            }
+            AppAction::List { config, json } => app::list(&config.config, json),
+            AppAction::Show { id, config, json } => app::show(&config.config, &id, json),
+            AppAction::RotateSecret { id, config, webhook: true, json, .. } => {
+                app::rotate_webhook_secret(&config.config, &id, json)
+            }
+            AppAction::RotateSecret { id, config, old_valid_for, json, .. } => {
+                app::rotate_secret(&config.config, &id, &old_valid_for, json)
+            }
+            AppAction::Suspend { id, config, reason } => app::suspend(&config.config, &id, reason),
+            AppAction::Resume { id, config } => app::resume(&config.config, &id),
+            AppAction::Remove { id, config } => app::remove(&config.config, &id),
+        },
         Command::Store { action } => match action {
             StoreAction::Backup { config, file } => commands::store::backup(&config.config, &file),
             StoreAction::Restore { config, force, stopped, file } => {

@@ -4,7 +4,7 @@
 use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::{Admin, api, audit, cache, grants, limits, lockouts, page, payments, revocations};
+use super::{Admin, api, apps, audit, cache, grants, limits, lockouts, page, payments, revocations};
 use crate::model::Role;
 use crate::model::audit::AuditAction;
 
@@ -73,6 +73,10 @@ pub static ENDPOINTS: &[Endpoint] = &[
     view("/api/v1/grants", || get(grants::list)),
     view("/api/v1/grants/{id}", || get(grants::one)),
     change(Method::DELETE, "/api/v1/grants/{id}", Role::Operator, AuditAction::GrantEnd, || delete(grants::end)),
+    view("/api/v1/apps", || get(apps::list)),
+    view("/api/v1/apps/{id}", || get(apps::one)),
+    change(Method::POST, "/api/v1/apps/{id}/suspend", Role::Operator, AuditAction::AppSuspend, || post(apps::suspend)),
+    change(Method::POST, "/api/v1/apps/{id}/resume", Role::Operator, AuditAction::AppResume, || post(apps::resume)),
     view("/api/v1/revocations", || get(revocations::list)),
     change(Method::POST, "/api/v1/revocations", Role::Operator, AuditAction::Revoke, || post(revocations::revoke)),
     look("/api/v1/payments", || get(payments::show)),

@@ -13,6 +13,7 @@
 
 mod answer;
 mod api;
+mod apps;
 mod audit;
 mod cache;
 mod control;

@@ -1,12 +1,16 @@
 //! What the admin address looks at and changes besides the edge itself: the store, and what keeps in step with it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::policy::authn::RevocationFeed;
+use crate::policy::apps::AppFeed;
+use crate::policy::apps::registrar::Registrar;
+use crate::policy::authn::{MiniApps, RevocationFeed};
 use crate::policy::keyring::Keyring;
 use crate::store::Backend;
+use crate::store::apps::AppStore;
 use crate::store::audit::AuditLog;
 use crate::store::oauth::Grants;
 
@@ -23,6 +27,10 @@ pub struct Records {
     pub revocations: Arc<RevocationFeed>,
     /// Our own signing keys.
     pub keyring: Arc<Keyring>,
+    /// The mini-apps in the store, as this edge knows them.
+    pub apps: Arc<AppFeed>,
+    /// The mini-apps that the config names, and the file that they stand in.
+    pub named: (MiniApps, Option<PathBuf>),
     /// The `iss` of our own tokens.
     pub issuer: String,
 }
@@ -31,6 +39,17 @@ impl Records {
     /// Who changed what.
     pub fn audit(&self) -> AuditLog {
         AuditLog::new(self.store.clone(), self.clock.clone(), self.audit_retention)
+    }
+
+    /// The mini-apps in the store.
+    pub fn app_store(&self) -> AppStore {
+        AppStore::new(self.store.clone())
+    }
+
+    /// Who changes them.
+    pub fn registrar(&self) -> Registrar {
+        let log = self.revocations.log().clone();
+        Registrar::new(self.app_store(), log, self.keyring.clone(), self.clock.clone(), self.named.clone())
     }
 
     /// What users have permitted.

@@ -47,6 +47,8 @@ impl Control for EdgeControl {
             audit_retention: config.server.admin.audit_retention,
             revocations: live.revocations.clone(),
             keyring: live.tokens.keyring.clone(),
+            apps: live.apps.clone(),
+            named: (config.miniapps.clone(), config.miniapps_file.clone()),
             issuer: config.issuer().to_owned(),
         }
     }

@@ -47,6 +47,8 @@ pub fn of(told: &Value, state: &Path) -> String {
          TEP token of @alice:tween.example for {APP}, good for a day:\n\n{token}\n\n\
          Try:\n\n{}\n\n\
          A mini-app gets its tokens by OAuth; alice says yes with her chat app, which these lines stand in for:\n\n{}\n\n\
+         To register a mini-app of your own while it runs:\n\n\
+         tmcp-edge app add --config {state}/edge.yaml --id ma_mine --name Mine --redirect-uri http://127.0.0.1/callback --scope wallet:balance\n\n\
          In a browser: {edge}/oauth2/apps shows alice (password {DEMO_PASSWORD}) what she has allowed.\n\n\
          The config is {state}/edge.yaml; the same for scripts is {state}/dev.json. Ctrl-C stops it all.",
         text("/admin"),

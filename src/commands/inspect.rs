@@ -7,7 +7,7 @@ use super::load;
 use crate::config;
 use crate::policy::route::{self, RouteTable};
 
-/// `tmcp-edge check`: every error of a config, or what its keys mean.
+/// `tmcp-edge check`: every error of a config, or what its keys mean. It does not open the store.
 pub fn check(path: Option<&Path>, explain: bool) -> Result<ExitCode, String> {
     if explain {
         print!("{}", config::explain());
@@ -27,6 +27,9 @@ pub fn check(path: Option<&Path>, explain: bool) -> Result<ExitCode, String> {
         RouteTable::build(&config).routes().len(),
         config.upstreams.len()
     );
+    for unlisted in &config.unlisted {
+        println!("Note: {}", unlisted.place);
+    }
     if let Err(unmet) = config.require_for_run() {
         println!("`run` will also need:\n{unmet}");
     }

@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{audit, load, open_store};
+use super::{app, audit, load, open_store};
 use crate::clock::{Clock, rfc3339};
-use crate::config::Config;
+use crate::config::{Config, MiniApp};
 use crate::live;
 use crate::model::audit::{AuditAction, AuditTarget};
 use crate::model::{MiniAppId, Scope, ScopeSet, UserId};
 use crate::policy::authn::Generation;
 use crate::policy::keyring::{Keyring, KeyringError, TokenRequest, issuer_of};
 use crate::store;
+use crate::store::apps::AppStore;
 use crate::store::revocations::RevocationLog;
 
 /// `tmcp-edge keys new`.
@@ -62,8 +63,12 @@ pub fn rotate(path: &Path) -> Result<ExitCode, String> {
 
 /// `tmcp-edge keys reseal`.
 pub fn reseal(path: &Path) -> Result<ExitCode, String> {
-    changed(path, AuditAction::KeyReseal, AuditTarget::none(), |keyring| keyring.reseal(now()))?;
-    println!("Every key is sealed under keys.master_key_file; once all edges use it, the previous one can go.");
+    let keys = |keyring: &Keyring| keyring.reseal(now());
+    changed(path, AuditAction::KeyReseal, AuditTarget::none(), keys)?;
+    app::reseal(path)?;
+    println!(
+        "Every key and webhook secret is sealed under keys.master_key_file; once all edges use it, the previous one can go."
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -85,22 +90,46 @@ pub fn token(path: &Path, user: &str, app: &str, scope: &str, ttl: u64) -> Resul
     let user = UserId::parse(user).map_err(|error| format!("--user {user}: {error}"))?;
     let app = MiniAppId::parse(app).map_err(|error| format!("--app {app}: {error}"))?;
     let scopes = scopes(scope)?;
-    warn_of_what_the_edge_will_refuse(&config, &app, scopes);
+    warn_of_what_the_edge_will_refuse(&config, &app, scopes)?;
     let token = mint(&config, &TokenRequest::new(user, app, scopes, ttl))?;
     println!("{token}");
     Ok(ExitCode::SUCCESS)
 }
 
 /// A token may say more than the registry allows; the edge then takes it for less. Whoever mints one by hand is told.
-fn warn_of_what_the_edge_will_refuse(config: &Config, app: &MiniAppId, scopes: ScopeSet) {
-    match config.miniapps.get(app) {
-        None => eprintln!("Note: {app} is not among the config's mini-apps; the edge will refuse this token."),
+fn warn_of_what_the_edge_will_refuse(config: &Config, app: &MiniAppId, scopes: ScopeSet) -> Result<(), String> {
+    match registered(config, app)? {
+        None => eprintln!(
+            "Note: there is no mini-app {app}, in the config or in the store; the edge will refuse this token."
+        ),
         Some(known) => {
-            let more = scopes.difference(known.scopes.union(ScopeSet::UNASKED));
+            if known.suspended {
+                eprintln!("Note: {app} is suspended; the edge will refuse this token.");
+            }
+            let more = scopes.difference(known.allowed_scopes());
             if !more.is_empty() {
                 eprintln!("Note: {app} has not registered {more}; the edge will take this token without it.");
             }
         }
+    }
+    Ok(())
+}
+
+/// What the mini-app is registered as, in the config or the store.
+fn registered(config: &Config, app: &MiniAppId) -> Result<Option<MiniApp>, String> {
+    if let Some(named) = config.miniapps.get(app) {
+        return Ok(Some((**named).clone()));
+    }
+    let (store, clock) = open_store(config)?;
+    let keyring = live::open_keyring(config, &store, Generation::default())?;
+    let records = store::blocking(AppStore::new(store).all()).map_err(|error| error.to_string())?;
+    match records.get(app) {
+        Some(Ok(record)) if record.removed.is_none() => record
+            .app(keyring.sealer(), clock.unix_secs())
+            .map(Some)
+            .map_err(|error| format!("mini-app {app}: {error}")),
+        Some(Err(error)) => Err(format!("mini-app {app}: {error}")),
+        _ => Ok(None),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the command line does. Each command is a function that returns an exit code, or what to tell the person who
 //! typed it.
 
+pub mod app;
 mod audit;
 mod control;
 pub mod dev;

@@ -215,6 +215,9 @@ fn reload_hook(
                 if let Err(error) = runtime.block_on(edge.live().tokens.keyring.refresh()) {
                     log::warn!("reload: {error}; the keys in memory stay in use");
                 }
+                if let Err(error) = runtime.block_on(edge.live().apps.look()) {
+                    log::warn!("reload: {error}; the mini-apps in memory stay in use");
+                }
                 edge.replace(config, &runtime, |config| {
                     let mut restart = server.apply(&config.server)?;
                     restart.extend(fixed_at_start(&first, config));
@@ -254,7 +257,7 @@ fn fixed_at_start(first: &Config, next: &Config) -> impl Iterator<Item = &'stati
     differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name)
 }
 
-/// Starts what has to be done now and then: sweeping, noticing changed keys and revocations, fetching issuers' keys.
+/// Starts what has to be done now and then: sweeping, noticing changed keys, mini-apps and revocations, fetching issuers' keys.
 fn look_after(edge: &Arc<Edge>, runtime: &tokio::runtime::Handle) -> Arc<Loops> {
     let loops = Arc::<Loops>::default();
     let own = edge.clone();
@@ -287,5 +290,7 @@ fn look_after(edge: &Arc<Edge>, runtime: &tokio::runtime::Handle) -> Arc<Loops> 
     loops.start(runtime, "following the key ring", async move { own.live().tokens.keyring.keep_fresh().await });
     let revocations = edge.live().revocations.clone();
     loops.start(runtime, "following revocations", async move { revocations.follow().await });
+    let apps = edge.live().apps.clone();
+    loops.start(runtime, "following mini-apps", async move { apps.follow().await });
     loops
 }

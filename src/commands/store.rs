@@ -72,6 +72,9 @@ pub fn restore(path: &Path, from: &Path, force: bool, stopped: bool) -> Result<E
         moved.left_out
     );
     println!(
+        "Mini-apps are as they were then: `app list` shows which are suspended, `app rotate-secret` ends old secrets."
+    );
+    println!(
         "What was revoked since then in a store that is no more is good again until it expires; `keys revoke` ends all \
          tokens of a key."
     );

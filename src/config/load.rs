@@ -49,6 +49,7 @@ fn finish(load: Load<'_>, file: &Path, node: Option<Node>) -> Result<Config, Pro
         (Some(mut config), problems) if problems.is_empty() => {
             config.files = distinct(load.files.into_inner());
             config.unmet = Problems::new(file, load.unmet.into_inner());
+            config.unlisted = load.unlisted.into_inner();
             Ok(config)
         }
         (_, mut problems) => {
@@ -97,6 +98,7 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
     }
     let faults = m.whole().load.faults();
     let miniapps = m.get("miniapps").and_then(|value| miniapps::file(&value));
+    let (miniapps_file, miniapps) = miniapps.unzip();
     // Where that file has faults, whether a mini-app is known cannot be said.
     let sound = m.whole().load.faults() == faults;
     let known_apps = miniapps.as_ref().filter(|_| sound);
@@ -143,11 +145,13 @@ fn whole_config(m: &mut Map<'_>) -> Option<Config> {
         appservice,
         upstreams: upstreams?.by_name,
         miniapps: miniapps.unwrap_or_default(),
+        miniapps_file,
         cors_origins,
         egress_allow,
         log,
         otlp,
         files: Vec::new(),
+        unlisted: Vec::new(),
         unmet: Problems::default(),
     })
 }

@@ -5,6 +5,7 @@ use url::Url;
 
 use super::secret::Secret;
 use crate::model::miniapp::{Classification, ClientType, RedirectUri};
+use crate::model::oauth::BACKEND;
 use crate::model::scope::Sensitivity;
 use crate::model::{MiniAppId, Scope, ScopeSet};
 
@@ -145,6 +146,21 @@ impl MiniApp {
         }
         found
     }
+}
+
+/// Which of `others` a mini-app could not be told from: the back end of a hybrid one signs in under a name that must not
+/// be another one's id.
+pub fn namesake<'a>(
+    (id, client_type): (&MiniAppId, ClientType),
+    mut others: impl Iterator<Item = (&'a MiniAppId, ClientType)>,
+) -> Option<&'a MiniAppId> {
+    let is_backend = |name: &MiniAppId, of: &MiniAppId, client_type| {
+        client_type == ClientType::Hybrid && name.as_str().strip_suffix(BACKEND) == Some(of.as_str())
+    };
+    let same = |(other, other_type): &(&MiniAppId, ClientType)| {
+        is_backend(id, other, *other_type) || is_backend(other, id, client_type)
+    };
+    others.find(same).map(|(other, _)| other)
 }
 
 /// A name that people are shown: something to read, of bounded length, in one line, and without what turns text round.

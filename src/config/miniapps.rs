@@ -1,6 +1,8 @@
-//! `miniapps`: the mini-apps that the config names, in a file of their own.
+//! `miniapps`: the mini-apps that the config names, in a file of their own, and the reader of a mini-app's entry wherever
+//! it stands.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -8,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::endpoints::scopes;
 use super::map::Map;
-use super::miniapp::{MAX_NAME, MiniApp, Mismatch, is_name};
+use super::miniapp::{MAX_NAME, MiniApp, Mismatch, is_name, namesake};
 use super::problem::did_you_mean;
 use super::reader::Value;
 use crate::model::miniapp::{Classification, ClientType, RedirectUri};
@@ -17,20 +19,31 @@ use crate::model::{MiniAppId, ScopeSet};
 /// Mini-apps by id.
 pub(super) type MiniApps = BTreeMap<MiniAppId, Arc<MiniApp>>;
 
-/// Reads the file that `miniapps: { file: … }` names.
-pub(super) fn file(value: &Value<'_>) -> Option<MiniApps> {
+/// Reads the file that `miniapps: { file: … }` names, and says which it is.
+pub(super) fn file(value: &Value<'_>) -> Option<(PathBuf, MiniApps)> {
     let (path, node) =
         value.map("a map with file", |m| m.required("file", "the file that lists them", |v| v.yaml()))??;
-    let root = Value::root(value.load, &path, &node);
-    root.map("a map with the key miniapps", |m| m.required("miniapps", "a list of mini-apps", list))?
+    let apps = document(&Value::root(value.load, &path, &node), &mut |_| {})?;
+    Some((path, apps))
 }
 
-fn list(value: &Value<'_>) -> Option<MiniApps> {
+/// Reads a whole file of mini-apps. `complete` may add to each what its entry leaves out, before it is looked at whether
+/// its parts go together.
+pub(super) fn document(root: &Value<'_>, complete: &mut dyn FnMut(&mut MiniApp)) -> Option<MiniApps> {
+    root.map("a map with the key miniapps", |m| m.required("miniapps", "a list of mini-apps", |v| list(v, complete)))?
+}
+
+fn list(value: &Value<'_>, complete: &mut dyn FnMut(&mut MiniApp)) -> Option<MiniApps> {
     let mut apps = MiniApps::new();
     value.list("a list of mini-apps", |v| {
-        let app = v.map("a map with id, name, scopes …", app)??;
+        let app = entry(v, complete)?;
         if apps.contains_key(&app.id) {
             return v.refuse::<()>(format!("{} stands twice", app.id), "each mini-app once");
+        }
+        let others = apps.values().map(|other| (&other.id, other.client_type));
+        if let Some(other) = namesake((&app.id, app.client_type), others) {
+            let message = format!("{} cannot be told from {other}, one being the name of the other's back end", app.id);
+            return v.refuse::<()>(message, "another id");
         }
         apps.insert(app.id.clone(), Arc::new(app));
         Some(())
@@ -38,7 +51,12 @@ fn list(value: &Value<'_>) -> Option<MiniApps> {
     Some(apps)
 }
 
-fn app(m: &mut Map<'_>) -> Option<MiniApp> {
+/// Reads one mini-app's entry; `complete` as for [`document`].
+pub(super) fn entry(value: &Value<'_>, complete: &mut dyn FnMut(&mut MiniApp)) -> Option<MiniApp> {
+    value.map("a map with id, name, scopes …", |m| app(m, complete))?
+}
+
+fn app(m: &mut Map<'_>, complete: &mut dyn FnMut(&mut MiniApp)) -> Option<MiniApp> {
     let faults = m.whole().load.faults();
     let id = m.required("id", "a mini-app's id", id);
     let name = m.required("name", "a name for people", |v| shown(v, "a name for people"));
@@ -60,7 +78,7 @@ fn app(m: &mut Map<'_>) -> Option<MiniApp> {
     let suspended = m.or("suspended", false, |v| v.flag());
     // Who has a secret to show is a confidential client unless the file says more.
     let with_secret = if secret_hashes.is_empty() { ClientType::Public } else { ClientType::Confidential };
-    let app = MiniApp {
+    let mut app = MiniApp {
         id: id?,
         name: name?,
         developer,
@@ -75,6 +93,7 @@ fn app(m: &mut Map<'_>) -> Option<MiniApp> {
         webhook_secret,
         suspended,
     };
+    complete(&mut app);
     // What failed to read left its default behind, which need not fit the rest.
     if m.whole().load.faults() == faults {
         for Mismatch { key, message, expected } in app.mismatches() {
@@ -123,14 +142,13 @@ fn id(value: &Value<'_>) -> Option<MiniAppId> {
     value.parsed("a mini-app id such as ma_shop_001", |text| MiniAppId::parse(text).ok())
 }
 
-/// Reads the id of a mini-app; where the config names mini-apps, it has to be one of them.
+/// Reads the id of a mini-app. Where the config lists mini-apps and this is none of them it has to be one of the store's,
+/// which is noted: it cannot be known here.
 pub(super) fn known_app(value: &Value<'_>, apps: Option<&MiniApps>) -> Option<MiniAppId> {
     let id = id(value)?;
-    match apps {
-        Some(apps) if !apps.contains_key(&id) => {
-            let hint = did_you_mean(id.as_str(), apps.keys().map(MiniAppId::as_str));
-            value.refuse(format!("there is no mini-app {id}{hint}"), "a mini-app of the file under `miniapps`")
-        }
-        _ => Some(id),
+    if let Some(apps) = apps.filter(|apps| !apps.contains_key(&id)) {
+        let hint = did_you_mean(id.as_str(), apps.keys().map(MiniAppId::as_str));
+        value.unlisted(id.clone(), format!("the file under `miniapps` lists no {id}{hint}"));
     }
+    Some(id)
 }

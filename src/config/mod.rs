@@ -11,6 +11,7 @@
 //! | `units`, `net`, `pattern` | durations and sizes, address ranges, path patterns |
 //! | `load` | the main file; what needs more than one section |
 //! | `miniapp` | a mini-app and what has to fit together in it |
+//! | `registration` | mini-apps from elsewhere: the command line, the store |
 //! | the rest | a section each, by its name |
 //! | `explain` | every key with its meaning and default |
 
@@ -31,6 +32,7 @@ mod outside;
 pub mod pattern;
 mod problem;
 mod reader;
+pub mod registration;
 pub mod secret;
 mod server;
 mod store;
@@ -49,5 +51,6 @@ pub use load::{load, parse_str};
 pub use miniapp::MiniApp;
 pub use opener::{Disk, InMemory, Opener};
 pub use problem::{Problem, Problems};
+pub use registration::Registration;
 pub use secret::Secret;
 pub use types::*;

@@ -16,7 +16,9 @@ use super::map::Map;
 use super::opener::Opener;
 use super::problem::{Problem, did_you_mean};
 use super::tree::{self, Key, Kind, Node, Spot};
+use super::types::Unlisted;
 use super::units::{parse_duration, parse_size, show_duration, show_size};
+use crate::model::MiniAppId;
 
 /// Largest YAML file.
 pub(super) const MAX_YAML: usize = 16 << 20;
@@ -29,6 +31,8 @@ pub(super) struct Load<'t> {
     pub problems: RefCell<Vec<Problem>>,
     /// What `check` lets pass and `run` does not.
     pub unmet: RefCell<Vec<Problem>>,
+    /// Mini-apps that are mentioned and not listed.
+    pub unlisted: RefCell<Vec<Unlisted>>,
     pub files: RefCell<Vec<PathBuf>>,
     /// Every key that was asked for, so that a test can hold the explanation against it.
     #[cfg(test)]
@@ -42,6 +46,7 @@ impl<'t> Load<'t> {
             opener,
             problems: RefCell::default(),
             unmet: RefCell::default(),
+            unlisted: RefCell::default(),
             files: RefCell::default(),
             #[cfg(test)]
             asked: RefCell::default(),
@@ -154,6 +159,12 @@ impl<'t> Value<'t> {
     /// Notes something that `run` will not start with.
     pub fn unmet(&self, message: impl Into<String>, expected: impl Into<String>) {
         self.load.unmet.borrow_mut().push(self.problem(message, expected));
+    }
+
+    /// Notes a mini-app that the store has to know.
+    pub fn unlisted(&self, id: MiniAppId, message: impl Into<String>) {
+        let place = self.problem(message, "a mini-app in the store, then");
+        self.load.unlisted.borrow_mut().push(Unlisted { id, place });
     }
 
     /// What stands here, for a message: as written, so that what a variable held is not shown.

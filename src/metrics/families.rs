@@ -59,6 +59,7 @@ families! {
     TOKENS Counter "tmcp_edge_token_validations_total" ["result"] "TEP tokens looked at, by what came of it.";
     REVOCATIONS Counter "tmcp_edge_revocations_total" ["kind"] "Revocations put in force here, those found at the start included.";
     REVOCATIONS_CURRENT Gauge "tmcp_edge_revocations_current" [] "1 while the log of revocations has been seen within the last second, else 0: wallet calls are then refused.";
+    MINIAPPS Gauge "tmcp_edge_miniapps" ["source"] "Mini-apps registered, suspended ones included, by where: in the config or in the store.";
     REVOCATION_SECONDS Histogram "tmcp_edge_revocation_lag_seconds" ["kind"] "Time from a revocation to its being in force here, by the clocks of both edges.";
     PAYMENTS_OFF Gauge "tmcp_edge_payments_off" [] "1 while every payment is called off, else 0.";
     OAUTH_QUESTIONS Counter "tmcp_edge_oauth_authorizations_total" ["flow", "outcome"] "Requests to ask a user, by authorize or by a device.";

@@ -102,6 +102,14 @@ labels! {
         Payments "payments",
     }
 
+    /// Where a mini-app is registered.
+    AppSource {
+        /// In the config.
+        Config "config",
+        /// In the store.
+        Store "store",
+    }
+
     /// What a client showed for tokens: `grant_type` (RFC 6749, RFC 8628, RFC 8693).
     GrantType {
         /// An authorization code.

@@ -45,6 +45,8 @@ pub struct Metrics {
     pub revocations: Counters<RevocationKind>,
     /// 1 while the log of revocations has been seen lately.
     pub revocations_current: IntGauge,
+    /// Mini-apps registered.
+    pub miniapps: Gauges<AppSource>,
     /// From a revocation to its being in force.
     pub revocation_lag: Histograms<RevocationKind>,
     /// 1 while payments are called off.
@@ -152,6 +154,7 @@ impl Metrics {
             tokens: Counters::new(r, &families::TOKENS)?,
             revocations: Counters::new(r, &families::REVOCATIONS)?,
             revocations_current: tables::gauge(r, &families::REVOCATIONS_CURRENT)?,
+            miniapps: Gauges::new(r, &families::MINIAPPS)?,
             revocation_lag: Histograms::new(r, &families::REVOCATION_SECONDS)?,
             payments_off: tables::gauge(r, &families::PAYMENTS_OFF)?,
             oauth_questions: Counters2::new(r, &families::OAUTH_QUESTIONS)?,

@@ -39,6 +39,20 @@ pub enum AuditAction {
     KeyRevoke,
     /// Every key is sealed under the current master key.
     KeyReseal,
+    /// Mini-apps are registered in the store, or put in the place of others.
+    AppAdd,
+    /// A mini-app is given another client secret.
+    AppRotateSecret,
+    /// A mini-app is given another webhook secret.
+    AppRotateWebhookSecret,
+    /// A mini-app is switched off.
+    AppSuspend,
+    /// A mini-app is switched on again.
+    AppResume,
+    /// A mini-app is removed.
+    AppRemove,
+    /// The mini-apps' webhook secrets are sealed under the current master key.
+    AppReseal,
     /// A backup is read into the store.
     StoreRestore,
     /// Another store is copied into this one.
@@ -62,6 +76,13 @@ impl AuditAction {
             AuditAction::KeyRotate => "key.rotate",
             AuditAction::KeyRevoke => "key.revoke",
             AuditAction::KeyReseal => "key.reseal",
+            AuditAction::AppAdd => "app.add",
+            AuditAction::AppRotateSecret => "app.rotate_secret",
+            AuditAction::AppRotateWebhookSecret => "app.rotate_webhook_secret",
+            AuditAction::AppSuspend => "app.suspend",
+            AuditAction::AppResume => "app.resume",
+            AuditAction::AppRemove => "app.remove",
+            AuditAction::AppReseal => "app.reseal",
             AuditAction::StoreRestore => "store.restore",
             AuditAction::StoreCopy => "store.copy",
         }

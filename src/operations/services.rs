@@ -72,7 +72,7 @@ impl Services {
 
     /// A mini-app that is registered.
     pub fn app(&self, id: &MiniAppId) -> Option<Arc<MiniApp>> {
-        self.verifier.registry().get(id).cloned()
+        self.verifier.registry().get(id)
     }
 
     /// A mini-app that is registered and not switched off.

@@ -73,7 +73,7 @@ fn authn(from: &Ingredients<'_>) -> Result<Authn, String> {
     let rules = Rules {
         issuer: issuer_of(&config.public_url),
         server_name: config.server_name.clone(),
-        registry: Registry::new(config.miniapps.clone()),
+        registry: Registry::new(config.miniapps.clone(), from.tokens.apps.clone()),
         issuers: Issuers::new(&config.tokens.issuers, known, from.egress, from.clock, &from.tokens.generation),
         user_hasher: hasher.clone(),
     };

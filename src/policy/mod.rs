@@ -8,11 +8,13 @@
 //! | `guard` | is this address flooding us, or guessing credentials? |
 //! | `path`, `route`, `trie` | which operation is it, in the one reading that the path has? |
 //! | `authn`, `keyring`, `issuers`, `whoami` | who is calling? |
+//! | `apps` | which mini-apps does the store know? |
 //! | `authz` | may the caller do this? |
 //! | `lockout` | has the caller gone too far? |
 //! | `rate_limit` | may the caller do it now? |
 //! | `validate`, `json`, `sanitize`, `schema` | is the request what the operation takes? |
 
+pub mod apps;
 pub mod authn;
 pub mod authz;
 mod build;

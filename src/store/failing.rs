@@ -1,6 +1,7 @@
 //! A store that does not take what a test says, around one that would.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,16 +10,29 @@ use tokio::sync::watch;
 
 use super::{Applied, Backend, Batch, Claimed, Entry, Partition, Read, Record, StoreError};
 
-/// Refuses every batch of some kinds of partitions, as it is told.
+/// Refuses every batch of some kinds of partitions, or answers nothing at all, as it is told.
 #[derive(Debug)]
 pub(crate) struct Failing {
     inner: Arc<dyn Backend>,
     kinds: Mutex<&'static [&'static str]>,
+    lost: AtomicBool,
 }
 
 impl Failing {
     pub(crate) fn new(inner: Arc<dyn Backend>) -> Failing {
-        Failing { inner, kinds: Mutex::default() }
+        Failing { inner, kinds: Mutex::default(), lost: AtomicBool::new(false) }
+    }
+
+    /// Whether nobody can read from it.
+    pub(crate) fn lose(&self, lost: bool) {
+        self.lost.store(lost, Ordering::Relaxed);
+    }
+
+    fn reached(&self) -> Result<(), StoreError> {
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("the test has cut it off".to_owned()));
+        }
+        Ok(())
     }
 
     /// Lets batches of these kinds fail from now on, and no others.
@@ -30,6 +44,7 @@ impl Failing {
 #[async_trait]
 impl Backend for Failing {
     async fn get(&self, partition: &Partition, name: &str, read: Read) -> Result<Option<Entry>, StoreError> {
+        self.reached()?;
         self.inner.get(partition, name, read).await
     }
 
@@ -41,6 +56,7 @@ impl Backend for Failing {
         limit: usize,
         read: Read,
     ) -> Result<Vec<(String, Entry)>, StoreError> {
+        self.reached()?;
         self.inner.scan(partition, prefix, after, limit, read).await
     }
 

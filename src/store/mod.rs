@@ -17,10 +17,12 @@
 //! | `topics` | who wants to know of what |
 //! | `keys` | the key ring: one value, its private keys sealed |
 //! | `redis` | the back end on Redis, and its handle for those who run scripts of their own |
+//! | `apps` | mini-apps that commands have registered |
 //! | `revocations` | what has been taken back |
 //! | `blocking` | asking it from code that does not wait |
 //! | `seal` | how secrets lie in a store |
 
+pub mod apps;
 pub mod archive;
 pub mod audit;
 pub mod backend;

@@ -279,7 +279,7 @@ impl TestEdge {
             place,
             "miniapps.yaml",
             &format!(
-                "miniapps:\n  - {{ id: {APP}, name: Shop, classification: community, scopes: [{}], client_secret_hashes: [\"{hash}\"], redirect_uris: [\"{REDIRECT}\"] }}\n  \
+                "miniapps:\n  - {{ id: {APP}, name: Shop, classification: community, scopes: [{}], client_secret_hashes: [\"{hash}\"], redirect_uris: [\"{REDIRECT}\", \"https://shop.example/back?from=tween\"] }}\n  \
                  - {{ id: {PUBLIC_APP}, name: Notes, type: public, scopes: [user:read, wallet:balance], redirect_uris: [\"http://127.0.0.1/cb\"] }}\n  \
                  - {{ id: {HYBRID_APP}, name: Game, type: hybrid, scopes: [user:read, wallet:balance], client_secret_hashes: [\"{hash}\"], redirect_uris: [\"{REDIRECT}\"] }}\n  \
                  - {{ id: {OFFICIAL_APP}, name: Bank, classification: official, scopes: [{}] }}\n",

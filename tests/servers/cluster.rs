@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use super::certificates::Certificates;
 use super::server::Server;
 use super::until;
 
@@ -16,7 +17,18 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one and waits until it serves every slot from a primary and a replica.
     pub fn start() -> Cluster {
-        let nodes: Vec<Server> = (0..6).map(|_| Server::start_node()).collect();
+        Cluster::start_each(&[])
+    }
+
+    /// The same, and its nodes speak TLS to each other and to whoever wants it.
+    pub fn start_with_tls(certificates: &Certificates) -> Cluster {
+        let mut lines = certificates.lines();
+        lines.push("tls-cluster yes".to_owned());
+        Cluster::start_each(&lines)
+    }
+
+    fn start_each(config: &[String]) -> Cluster {
+        let nodes: Vec<Server> = (0..6).map(|_| Server::start_node(config)).collect();
         for (node, slots) in nodes.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
             node.ask::<()>(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
         }
@@ -34,6 +46,8 @@ impl Cluster {
             let id: String = primary.ask("CLUSTER MYID");
             replica.ask::<()>(&format!("CLUSTER REPLICATE {id}"));
         }
+        let replicas_known = |node: &Server| node.ask::<String>("CLUSTER NODES").matches("slave").count() == 3;
+        nodes.iter().for_each(|node| until(|| replicas_known(node)));
         let cluster = Cluster { nodes };
         cluster.settle();
         for node in &cluster.nodes {

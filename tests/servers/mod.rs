@@ -2,6 +2,7 @@
 //!
 //! Both the tests of the store and those of whole edges include this folder; it knows nothing of the crate.
 
+mod certificates;
 mod cluster;
 mod server;
 mod watched;
@@ -9,6 +10,7 @@ mod watched;
 use std::thread;
 use std::time::Duration;
 
+pub use certificates::Certificates;
 pub use cluster::Cluster;
 pub use server::Server;
 pub use watched::Watched;

@@ -17,8 +17,10 @@ fn free_port() -> u16 {
 /// A running `redis-server` or `redis-sentinel`.
 #[derive(Debug)]
 pub struct Server {
-    /// Its port, plain or TLS.
+    /// Its port.
     pub port: u16,
+    /// Its port for TLS, where its config says `tls-port {tls}`.
+    pub tls_port: u16,
     pub(super) process: Option<Child>,
     folder: TempDir,
     pub(super) config: Vec<String>,
@@ -39,24 +41,27 @@ impl Server {
     }
 
     /// Starts a node of a cluster.
-    pub(super) fn start_node() -> Server {
+    pub(super) fn start_node(config: &[String]) -> Server {
         let (bus, timeout) = (format!("cluster-port {}", free_port()), "cluster-node-timeout 1000");
-        Server::start(&["cluster-enabled yes", &bus, timeout, "repl-ping-replica-period 1", "repl-timeout 5"])
+        let mut lines = vec!["cluster-enabled yes", &bus, timeout, "repl-ping-replica-period 1", "repl-timeout 5"];
+        lines.extend(config.iter().map(String::as_str));
+        Server::start(&lines)
     }
 
-    pub(super) fn start_sentinel(primary: u16, quorum: usize) -> Server {
+    pub(super) fn start_sentinel(primary: u16, quorum: usize, config: &[String]) -> Server {
         let lines = [
             format!("sentinel monitor tmcp 127.0.0.1 {primary} {quorum}"),
             "sentinel down-after-milliseconds tmcp 1000".to_owned(),
             "sentinel failover-timeout tmcp 5000".to_owned(),
         ];
-        Server::on_any_port(lines.to_vec(), true)
+        Server::on_any_port([config, &lines].concat(), true)
     }
 
     fn on_any_port(config: Vec<String>, sentinel: bool) -> Server {
         loop {
-            let (port, folder, config) = (free_port(), tempfile::tempdir().unwrap(), config.clone());
-            let mut server = Server { port, process: None, folder, config, sentinel };
+            let (port, tls_port) = (free_port(), free_port());
+            let (folder, config) = (tempfile::tempdir().unwrap(), config.clone());
+            let mut server = Server { port, tls_port, process: None, folder, config, sentinel };
             server.write_config();
             if server.run() {
                 return server;
@@ -65,11 +70,10 @@ impl Server {
     }
 
     fn write_config(&self) {
-        let plain = !self.config.iter().any(|line| line.starts_with("tls-port"));
         let mut text = format!("bind 127.0.0.1\ndir {}\nlogfile \"\"\n", self.folder.path().display());
-        text += &if plain { format!("port {}\n", self.port) } else { "port 0\n".to_owned() };
+        text += &format!("port {}\n", self.port);
         for line in &self.config {
-            text += &line.replace("{port}", &self.port.to_string());
+            text += &line.replace("{tls}", &self.tls_port.to_string());
             text.push('\n');
         }
         fs::write(self.folder.path().join("server.conf"), text).unwrap();
@@ -129,6 +133,11 @@ impl Server {
     /// Its address as a config says it.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The same, for TLS.
+    pub fn tls_url(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.tls_port)
     }
 
     /// A connection of the test's own.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::certificates::Certificates;
 use super::server::Server;
 use super::until;
 
@@ -17,12 +18,23 @@ pub struct Watched {
 impl Watched {
     /// Starts a primary with two replicas, and three sentinels.
     pub fn start() -> Watched {
-        let replicating = ["repl-ping-replica-period 1", "repl-diskless-sync-delay 0"];
-        let primary = Server::start(&replicating);
-        let follow = format!("replicaof 127.0.0.1 {}", primary.port);
-        let replicas = (0..2).map(|_| Server::start(&[replicating[0], replicating[1], &follow])).collect::<Vec<_>>();
+        Watched::start_each(&[], |primary| primary.port)
+    }
+
+    /// The same, and they speak TLS to each other and to whoever wants it.
+    pub fn start_with_tls(certificates: &Certificates) -> Watched {
+        Watched::start_each(&certificates.lines(), |primary| primary.tls_port)
+    }
+
+    fn start_each(config: &[String], port: impl Fn(&Server) -> u16) -> Watched {
+        let mut lines = vec!["repl-ping-replica-period 1", "repl-diskless-sync-delay 0"];
+        lines.extend(config.iter().map(String::as_str));
+        let primary = Server::start(&lines);
+        let follow = format!("replicaof 127.0.0.1 {}", port(&primary));
+        lines.push(&follow);
+        let replicas = (0..2).map(|_| Server::start(&lines)).collect::<Vec<_>>();
         replicas.iter().for_each(|replica| until(|| replica.follows()));
-        let sentinels: Vec<Server> = (0..3).map(|_| Server::start_sentinel(primary.port, 2)).collect();
+        let sentinels: Vec<Server> = (0..3).map(|_| Server::start_sentinel(port(&primary), 2, config)).collect();
         for sentinel in &sentinels {
             until(|| {
                 let text: Vec<HashMap<String, String>> = sentinel.ask("SENTINEL MASTERS");

@@ -1,6 +1,7 @@
 //! What operators change, against a real store.
 
 use super::*;
+use crate::config::{MiniApp, Problems, Registration};
 use crate::model::oauth::{ClientId, Grant, Via};
 use crate::model::{MiniAppId, ScopeSet, UserId};
 use crate::store::oauth::{Credential, Kind};
@@ -33,6 +34,26 @@ async fn grant_of(admin: &Running, user: &str, app: &str) -> String {
     let grant = grant.begun(refresh.hash(), now);
     admin.edge.records.grants().create(refresh.grant(), &grant, Duration::from_secs(60)).await.unwrap();
     refresh.grant().to_string()
+}
+
+/// A mini-app of its own in the store, switched off or not.
+pub(super) async fn app(admin: &Running, suspended: bool) -> MiniAppId {
+    let id = MiniAppId::parse(&format!("ma_{}", crate::telemetry::random::next())).unwrap();
+    let registrar = admin.edge.records.registrar();
+    let entry = Registration {
+        id: id.to_string(),
+        name: "Shop".to_owned(),
+        client_type: Some("public".to_owned()),
+        ..Registration::default()
+    };
+    let source = |complete: &mut dyn FnMut(&mut MiniApp)| -> Result<Vec<MiniApp>, Problems> {
+        entry.read("command line", complete).map(|app| vec![app])
+    };
+    registrar.add(&source, false).await.unwrap();
+    if suspended {
+        registrar.suspend(&id, None).await.unwrap();
+    }
+    id
 }
 
 /// The newest line of the audit; null: there is none.
@@ -128,6 +149,9 @@ async fn questions_that_make_no_sense_are_answered_so() {
         "/api/v1/grants?users=x",
         "/api/v1/grants/x",
         "/api/v1/grants/%ff",
+        "/api/v1/apps?cursor=shop",
+        "/api/v1/apps/shop",
+        "/api/v1/apps/%ff",
         "/api/v1/revocations?cursor=x",
         "/api/v1/revocations?limit=-1",
         "/api/v1/audit?since=yesterday",
@@ -145,6 +169,55 @@ async fn questions_that_make_no_sense_are_answered_so() {
         assert_eq!(admin.switch(bad).await.0, 400, "{bad}");
     }
     assert_eq!(admin.see("/api/v1/audit").await.1, json!({"lines": [], "next_cursor": null}), "nothing was tried");
+}
+
+#[tokio::test]
+async fn mini_apps_are_switched_off_and_on_again() {
+    let admin = local().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(app(&admin, false).await.to_string());
+    }
+    ids.sort();
+    let listed = |body: &Value| {
+        let apps = body["apps"].as_array().unwrap().clone();
+        apps.iter()
+            .map(|app| (app["id"].as_str().unwrap().to_owned(), app["state"].as_str().unwrap().to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let (_, first) = admin.see("/api/v1/apps?limit=2").await;
+    let (_, second) =
+        admin.see(&format!("/api/v1/apps?limit=2&cursor={}", first["next_cursor"].as_str().unwrap())).await;
+    let active: Vec<_> = ids.iter().map(|id| (id.clone(), "active".to_owned())).collect();
+    assert_eq!([listed(&first), listed(&second)].concat(), active);
+    assert_eq!(second["next_cursor"], Value::Null);
+
+    let post = |path: String, body: &'static str| answer(admin.post(&path).bearer_auth(OPERATOR).body(body));
+    let id = &ids[1];
+    let (status, off) = post(format!("/api/v1/apps/{id}/suspend"), r#"{"reason": "under review"}"#).await;
+    assert_eq!(
+        (status, &off["state"], &off["suspended"]["reason"]),
+        (StatusCode::OK, &json!("suspended"), &json!("under review"))
+    );
+    assert_eq!(admin.see(&format!("/api/v1/apps/{id}")).await.1, off);
+    let line = last_line(&admin).await;
+    assert_eq!(
+        (&line["action"], &line["target"]),
+        (&json!("app.suspend"), &json!({"app": id, "reason": "under review"}))
+    );
+    let (_, revocations) = admin.see("/api/v1/revocations").await;
+    assert_eq!(revocations["revocations"][0]["what"], json!({"app": id}));
+
+    assert_eq!(post(format!("/api/v1/apps/{id}/resume"), "").await.1["state"], "active");
+    let (status, error) = post(format!("/api/v1/apps/{id}/resume"), "").await;
+    assert_eq!((status.as_u16(), &error["error"]["code"]), (400, &json!("VALIDATION_FAILED")), "{error}");
+    assert_eq!(post(format!("/api/v1/apps/{id}/suspend"), "").await.0, StatusCode::OK, "a reason is no must");
+    for bad in [r#"{"why": "x"}"#, r#"{"reason": "two\nlines"}"#, "x"] {
+        assert_eq!(post(format!("/api/v1/apps/{id}/suspend"), bad).await.0, StatusCode::BAD_REQUEST, "{bad}");
+    }
+    let (status, error) = post("/api/v1/apps/ma_nobody/suspend".to_owned(), "").await;
+    assert_eq!((status.as_u16(), &error["error"]["code"]), (404, &json!("MINIAPP_NOT_FOUND")));
+    assert_eq!(admin.see("/api/v1/apps/ma_nobody").await.0, 404);
 }
 
 #[tokio::test]

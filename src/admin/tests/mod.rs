@@ -17,10 +17,12 @@ use crate::config::{Admin as Configured, AdminToken, Secret};
 use crate::error::Code;
 use crate::metrics::Decision;
 use crate::model::{MiniAppId, Role};
+use crate::policy::apps::AppFeed;
 use crate::policy::authn::{Generation, RevocationFeed, Revocations};
 use crate::policy::keyring::Keyring;
 use crate::policy::lockout::Subject;
 use crate::policy::rate_limit::LimitKey;
+use crate::store::apps::AppStore;
 use crate::store::embedded::Embedded;
 use crate::store::failing::Failing;
 use crate::store::revocations::RevocationLog;
@@ -151,6 +153,15 @@ async fn running(configured: &str, reload: Result<u64, Vec<String>>) -> Running 
     let generation = Generation::default();
     let keyring = Keyring::open(store.clone(), &Secret::new("07".repeat(32)), generation.clone()).unwrap();
     keyring.ensure_signing_key(clock.unix_secs()).unwrap();
+    let keyring = Arc::new(keyring);
+    let apps = AppFeed::new(
+        AppStore::new(store.clone()),
+        Arc::default(),
+        keyring.clone(),
+        generation.clone(),
+        clock.clone(),
+        metrics.clone(),
+    );
     let log = RevocationLog::new(store.clone(), clock.clone());
     let revocations = Arc::new(Revocations::new(generation));
     let feed = RevocationFeed::new(log, revocations, clock.clone(), metrics.clone());
@@ -160,7 +171,9 @@ async fn running(configured: &str, reload: Result<u64, Vec<String>>) -> Running 
         clock: clock.clone(),
         audit_retention,
         revocations: Arc::new(feed),
-        keyring: Arc::new(keyring),
+        keyring,
+        apps: Arc::new(apps),
+        named: Default::default(),
         issuer: ISSUER.to_owned(),
     };
     let edge = Edge {

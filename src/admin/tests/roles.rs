@@ -23,6 +23,10 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("GET", "/api/v1/grants", "/api/v1/grants", ""),
     ("GET", "/api/v1/grants/{id}", "/api/v1/grants/GRANT", ""),
     ("DELETE", "/api/v1/grants/{id}", "/api/v1/grants/GRANT", ""),
+    ("GET", "/api/v1/apps", "/api/v1/apps", ""),
+    ("GET", "/api/v1/apps/{id}", "/api/v1/apps/ACTIVE", ""),
+    ("POST", "/api/v1/apps/{id}/suspend", "/api/v1/apps/ACTIVE/suspend", r#"{"reason": "under review"}"#),
+    ("POST", "/api/v1/apps/{id}/resume", "/api/v1/apps/SUSPENDED/resume", ""),
     ("GET", "/api/v1/revocations", "/api/v1/revocations", ""),
     ("POST", "/api/v1/revocations", "/api/v1/revocations", r#"{"user": "@mallory:tween.example"}"#),
     ("GET", "/api/v1/payments", "/api/v1/payments", ""),
@@ -34,7 +38,12 @@ async fn ask(admin: &Running, endpoint: &Endpoint, token: Option<&str>) -> (u16,
     let sample =
         SAMPLES.iter().find(|(method, path, ..)| *method == endpoint.method.as_str() && *path == endpoint.path);
     let (_, _, path, body) = sample.unwrap_or_else(|| panic!("no sample asks {} {}", endpoint.method, endpoint.path));
-    let path = path.replace("GRANT", &changes::grant(admin).await);
+    let path = match *path {
+        path if path.contains("GRANT") => path.replace("GRANT", &changes::grant(admin).await),
+        path if path.contains("ACTIVE") => path.replace("ACTIVE", changes::app(admin, false).await.as_str()),
+        path if path.contains("SUSPENDED") => path.replace("SUSPENDED", changes::app(admin, true).await.as_str()),
+        path => path.to_owned(),
+    };
     let mut request = admin.client.request(endpoint.method.clone(), format!("http://{}{path}", admin.address));
     if !body.is_empty() {
         request = request.body(*body);

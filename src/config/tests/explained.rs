@@ -29,7 +29,7 @@ const MINIAPPS: &str = include_str!("../explain/miniapps.yaml");
 
 /// A config as text, without what differs by its name alone.
 fn shown(config: Config) -> String {
-    format!("{:#?}", Config { files: Vec::new(), unmet: Problems::default(), ..config })
+    format!("{:#?}", Config { files: Vec::new(), miniapps_file: None, unmet: Problems::default(), ..config })
 }
 
 #[test]

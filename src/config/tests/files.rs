@@ -115,12 +115,15 @@ fn mini_apps_that_make_no_sense() {
 }
 
 #[test]
-fn mini_apps_that_are_named_have_to_be_known() {
+fn mini_apps_that_are_mentioned_and_not_listed_are_noted() {
     let apps = "miniapps: [{ id: ma_shop, name: S }]";
     let more = "rate_limit_overrides: [{ app: ma_shpo, policy: default, requests_per_minute: 1 }]";
+    let unlisted = miniapps(apps, more).unwrap().unlisted;
     assert_eq!(
-        miniapps(apps, more).unwrap_err().to_string(),
-        "c/edge.yaml:5:31: rate_limit_overrides[0].app: there is no mini-app ma_shpo (did you mean ma_shop?), expected a mini-app of the file under `miniapps`"
+        unlisted.iter().map(|unlisted| unlisted.place.to_string()).collect::<Vec<_>>(),
+        [
+            "c/edge.yaml:5:31: rate_limit_overrides[0].app: the file under `miniapps` lists no ma_shpo (did you mean ma_shop?), expected a mini-app in the store, then"
+        ]
     );
     let broken = miniapps("miniapps: [{ id: ma_shop }]", more).unwrap_err().to_string();
     assert_eq!(broken, "c/apps.yaml:1:12: miniapps[0].name: missing, expected a name for people");

@@ -17,6 +17,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::miniapp::MiniApp;
+use super::problem::Problem;
 use super::secret::Secret;
 use crate::model::{MiniAppId, Scope};
 
@@ -64,6 +65,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Mini-apps that the config names, by id.
     pub miniapps: BTreeMap<MiniAppId, Arc<MiniApp>>,
+    /// The file that they stand in, to tell people where to look.
+    pub miniapps_file: Option<PathBuf>,
     /// Origins that browsers may call from; empty: CORS is off.
     pub cors_origins: Vec<String>,
     /// Networks that may be called on somebody's word although they are not global; without TLS, too.
@@ -74,8 +77,19 @@ pub struct Config {
     pub otlp: Option<Url>,
     /// Every file that was read, for watching, and the folder of upstreams.
     pub files: Vec<PathBuf>,
+    /// Mini-apps that the config mentions and does not list: they have to be in the store.
+    pub unlisted: Vec<Unlisted>,
     /// What `check` lets pass and `run` does not, see [`Config::require_for_run`].
     pub unmet: crate::config::Problems,
+}
+
+/// A mini-app that the config mentions and does not list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlisted {
+    /// Which one.
+    pub id: MiniAppId,
+    /// Where it is mentioned.
+    pub place: Problem,
 }
 
 /// The three caches of brief 7.1.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::MiniAppId;
 
 /// A hybrid mini-app's back end signs in under this name after its front's.
-const BACKEND: &str = "_backend";
+pub const BACKEND: &str = "_backend";
 
 /// A client. Codes and refresh tokens belong to exactly one: the front of a hybrid mini-app, which shows no secret, is
 /// not let into what its back end was given.

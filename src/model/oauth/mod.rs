@@ -19,7 +19,7 @@ pub mod grant;
 pub mod pkce;
 pub mod user_code;
 
-pub use client::ClientId;
+pub use client::{BACKEND, ClientId};
 pub use consent::Consent;
 pub use device::{Device, Poll};
 pub use digest::Digest;

@@ -31,7 +31,7 @@ async fn ask(services: &Services, call: &Call<'_>) -> Result<(OauthQuestion, Loc
     let form = Form::parse(call.query.unwrap_or_default().as_bytes())?;
     let name = super::required(&form, "client_id")?;
     let registry = services.verifier.registry();
-    let app = registry.resolve(name).and_then(|id| registry.get(&id).cloned());
+    let app = registry.resolve(name).and_then(|id| registry.get(&id));
     let app = app.ok_or_else(|| invalid_request("There is no such client. Whoever sent you here has to mend that."))?;
     if app.suspended {
         return Err(Refusal::oauth(OauthError::UnauthorizedClient, "The mini-app is suspended."));

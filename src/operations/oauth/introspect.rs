@@ -80,9 +80,12 @@ async fn of_refresh(
     if !in_force || may_see.is_some_and(|app| *app != grant.client.app) || services.is_withdrawn(token.grant(), grant) {
         return Ok(None);
     }
+    // As the next refresh would see it: what the mini-app has given up is not given any more.
+    let Some(app) = services.active_app(&grant.client.app) else { return Ok(None) };
+    let scopes = grant.scopes.intersection(app.allowed_scopes());
     Ok(Some(json!({
         "active": true,
-        "scope": grant.scopes.to_string(),
+        "scope": scopes.to_string(),
         "client_id": grant.client.app.as_str(),
         "app_id": grant.client.app.as_str(),
         "username": grant.user.as_str(),

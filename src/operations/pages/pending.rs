@@ -43,6 +43,8 @@ impl Question {
         let session = Credential::parse(Kind::Consent, session).ok_or_else(over)?;
         let held = services.questions().get(&session).await?.ok_or_else(over)?;
         let app = services.active_app(&held.value.client.app).ok_or_else(over)?;
+        // A code must not go where the mini-app has stopped listening since it asked.
+        app.redirect_uri(&held.value.redirect).ok_or_else(over)?;
         Ok(Question { app, what: What::Consent { session, held } })
     }
 

@@ -29,14 +29,19 @@ pub const MAX_CREDENTIAL: usize = 2048;
 /// `ACCOUNT_SUSPENDED` for a suspended mini-app that has proven who it is.
 pub fn authenticate(registry: &Registry, credential: &str) -> Result<Client, Refusal> {
     let (id, secret) = decode(credential).ok_or_else(|| unknown("malformed Basic credential"))?;
-    proven(registry, &id, &secret)
+    let client = proven(registry, &id, &secret)?;
+    if client.app.suspended {
+        return Err(Refusal::new(Code::AccountSuspended, "The mini-app is suspended."));
+    }
+    Ok(client)
 }
 
 /// The OAuth client of a request: by HTTP Basic, by `client_id` and `client_secret` in the form, or, for clients that keep
 /// no secret, by `client_id` alone (RFC 6749 section 2.3). `resource_servers` may come as well.
 ///
 /// # Errors
-/// As [`authenticate`], and 400 `invalid_request` when the client is not named, or in two ways.
+/// 401 as [`authenticate`]; 400 `invalid_request` when the client is not named, or in two ways, and `unauthorized_client`
+/// for a mini-app that is suspended (RFC 6749 section 5.2).
 pub fn of_request(
     registry: &Registry,
     resource_servers: &[ResourceServer],
@@ -59,7 +64,10 @@ pub fn of_request(
             let named = named.ok_or_else(|| invalid("client_id is missing."))?.to_owned();
             match secret {
                 Some(secret) => (named, secret.to_owned()),
-                None => return public(registry, &named).map(|client| Caller::Named(Arc::new(client))),
+                None => {
+                    let client = in_force(public(registry, &named)?)?;
+                    return Ok(Caller::Named(Arc::new(client)));
+                }
             }
         }
         (Credential::Bearer(_) | Credential::Other, _) => return Err(unknown("another scheme than Basic")),
@@ -68,17 +76,22 @@ pub fn of_request(
         let known = holds(&server.secret_hashes, &secret);
         return if known { Ok(Caller::ResourceServer) } else { Err(unknown("a resource server's secret is wrong")) };
     }
-    proven(registry, &id, &secret).map(|client| Caller::Client(Arc::new(client)))
+    Ok(Caller::Client(Arc::new(in_force(proven(registry, &id, &secret)?)?)))
+}
+
+/// A client that the OAuth endpoints serve.
+fn in_force(client: Client) -> Result<Client, Refusal> {
+    if client.app.suspended {
+        return Err(Refusal::oauth(OauthError::UnauthorizedClient, "The mini-app is suspended."));
+    }
+    Ok(client)
 }
 
 fn proven(registry: &Registry, id: &str, secret: &str) -> Result<Client, Refusal> {
-    let app = registry.resolve(id).and_then(|id| registry.get(&id).cloned());
+    let app = registry.resolve(id).and_then(|id| registry.get(&id));
     // Compared with something in any case, so that the time does not tell which clients exist.
     let matched = holds(app.as_ref().map_or(&[[0u8; 32]], |app| app.secret_hashes.as_slice()), secret);
     let app = app.filter(|_| matched).ok_or_else(|| unknown("unknown client or wrong secret"))?;
-    if app.suspended {
-        return Err(Refusal::new(Code::AccountSuspended, "The mini-app is suspended."));
-    }
     let id = match app.client_type {
         // Whichever of the two names it goes by: what its front is given without a secret is not the same.
         ClientType::Hybrid => ClientId { app: app.id.clone(), backend: true },
@@ -89,13 +102,10 @@ fn proven(registry: &Registry, id: &str, secret: &str) -> Result<Client, Refusal
 
 /// A client that shows no secret, and need not.
 fn public(registry: &Registry, id: &str) -> Result<Client, Refusal> {
-    let app = registry.resolve(id).and_then(|id| registry.get(&id).cloned());
+    let app = registry.resolve(id).and_then(|id| registry.get(&id));
     // The back end of a hybrid mini-app keeps a secret, its front does not.
     let keeps_none = |app: &MiniApp| app.client_type.has_public_part() && app.id.as_str() == id;
     let app = app.filter(|app| keeps_none(app)).ok_or_else(|| unknown("unknown client, or one that has a secret"))?;
-    if app.suspended {
-        return Err(Refusal::new(Code::AccountSuspended, "The mini-app is suspended."));
-    }
     client(ClientId::of(app.id.clone()), app)
 }
 
@@ -168,14 +178,12 @@ mod tests {
     }
 
     fn registry() -> Registry {
-        Registry::new(
-            [
-                app("ma_shop", &["old demo", "new:demo%"], false),
-                app("ma_public", &[], false),
-                app("ma_gone", &["demo"], true),
-            ]
-            .into(),
-        )
+        let apps = [
+            app("ma_shop", &["old demo", "new:demo%"], false),
+            app("ma_public", &[], false),
+            app("ma_gone", &["demo"], true),
+        ];
+        Registry::new(apps.into(), Arc::default())
     }
 
     fn attempt(text: &str) -> Result<String, Code> {
@@ -226,7 +234,7 @@ mod tests {
         #[test]
         fn any_secret_gets_through_encoded(secret in "\\PC{0,60}") {
             let (id, app) = app("ma_shop", &[&secret], false);
-            let registry = Registry::new([(id, app)].into());
+            let registry = Registry::new([(id, app)].into(), Arc::default());
             let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
             let credential = STANDARD.encode(format!("ma_shop:{encoded}"));
             prop_assert!(authenticate(&registry, &credential).is_ok());

@@ -143,15 +143,127 @@ impl RevocationFeed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Generation;
+    use super::super::generation::Generation;
+    use super::super::testing::tep_claims;
     use super::*;
-    use crate::config::{RedisMode, RedisNode, RedisStore, RedisTimeouts};
+    use crate::clock::ManualClock;
     use crate::model::UserId;
+    use crate::model::token::TepClaims;
+    use crate::store::Backend;
+    use crate::store::embedded::Embedded;
+    use crate::store::failing::Failing;
+
+    use crate::config::{RedisMode, RedisNode, RedisStore, RedisTimeouts};
     use crate::store::redis::Redis;
     use crate::store::redis::testing::Server;
 
+    const START: u64 = 1_800_000_000;
+
+    /// A store, a log that somebody else writes to, and a feed that follows it.
+    struct House {
+        store: Arc<Failing>,
+        other: RevocationLog,
+        clock: Clock,
+        time: ManualClock,
+        generation: Generation,
+        feed: RevocationFeed,
+        _folder: tempfile::TempDir,
+    }
+
+    impl House {
+        fn new() -> House {
+            let (clock, time) = Clock::manual(START);
+            let (folder, metrics) = (tempfile::tempdir().unwrap(), Arc::new(Metrics::new(&[]).unwrap()));
+            let inner = Arc::new(Embedded::open(folder.path(), clock.clone(), metrics.clone()).unwrap());
+            let store = Arc::new(Failing::new(inner));
+            let log = || RevocationLog::new(store.clone() as Arc<dyn Backend>, clock.clone());
+            let generation = Generation::default();
+            let revocations = Arc::new(Revocations::new(generation.clone()));
+            let feed = RevocationFeed::new(log(), revocations, clock.clone(), metrics);
+            House { other: log(), store, clock, time, generation, feed, _folder: folder }
+        }
+
+        fn is_current(&self) -> bool {
+            self.feed.revocations().is_current(self.clock.tick())
+        }
+
+        fn voids(&self, user: &str) -> bool {
+            self.feed.revocations().voids(&token(user))
+        }
+    }
+
+    fn user(name: &str) -> Revoked {
+        Revoked::User(UserId::parse(name).unwrap())
+    }
+
+    /// A token from before anything was revoked.
+    fn token(user: &str) -> TepClaims {
+        TepClaims { user: UserId::parse(user).unwrap(), revocation: Some(0), ..tep_claims() }
+    }
+
+    #[tokio::test]
+    async fn the_first_look_loads_everything_and_later_ones_what_is_new() {
+        let house = House::new();
+        house.other.append(user("@a:x")).await.unwrap();
+        assert!(!house.voids("@a:x"));
+        house.feed.look().await.unwrap();
+        assert!(house.voids("@a:x") && !house.voids("@b:x"));
+        let second = house.other.append(user("@b:x")).await.unwrap();
+        house.feed.look().await.unwrap();
+        assert!(house.voids("@b:x"));
+        assert_eq!(house.generation.revocation(), second.number, "tokens issued now say that they know of it");
+        // Away for so long that the entries in between have left the log.
+        house.other.append(user("@c:x")).await.unwrap();
+        house.time.advance(Duration::from_secs(2 * 3600));
+        house.other.append(user("@d:x")).await.unwrap();
+        house.feed.look().await.unwrap();
+        assert!(house.voids("@c:x") && house.voids("@d:x"));
+    }
+
+    #[tokio::test]
+    async fn what_is_revoked_here_is_in_force_here_even_when_the_log_is_lost_right_after() {
+        let house = House::new();
+        house.feed.look().await.unwrap();
+        house.feed.revoke(user("@a:x")).await.unwrap();
+        assert!(house.voids("@a:x"));
+        house.store.fail(&["revocations"]);
+        assert!(house.feed.revoke(user("@b:x")).await.is_err());
+        assert!(!house.voids("@b:x"), "nothing was promised");
+    }
+
+    #[tokio::test]
+    async fn cut_off_it_is_current_for_a_second_and_then_says_that_it_is_not() {
+        let house = House::new();
+        house.feed.look().await.unwrap();
+        house.store.lose(true);
+        house.other.append(user("@a:x")).await.unwrap_err();
+        house.time.advance(Duration::from_millis(900));
+        assert!(house.feed.look().await.is_err() && house.is_current());
+        house.time.advance(Duration::from_millis(101));
+        assert!(house.feed.look().await.is_err() && !house.is_current());
+        house.store.lose(false);
+        house.other.append(user("@a:x")).await.unwrap();
+        house.feed.look().await.unwrap();
+        assert!(house.is_current() && house.voids("@a:x"), "it has caught up");
+    }
+
+    #[tokio::test]
+    async fn following_hears_of_what_others_revoke() {
+        let house = House::new();
+        let revoked = async {
+            house.other.append(user("@a:x")).await.unwrap();
+            while !house.voids("@a:x") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = house.feed.follow() => unreachable!("it never ends"),
+            () = revoked => {}
+        }
+    }
+
     /// The log on a server, for an instance that waits for so many replicas.
-    fn log(server: &Server, replicas: u32) -> RevocationLog {
+    fn log_on(server: &Server, replicas: u32) -> RevocationLog {
         let second = Duration::from_secs(1);
         let store = RedisStore {
             path: "unused".into(),
@@ -176,10 +288,10 @@ mod tests {
     async fn a_log_without_a_proof_is_not_current() {
         let server = Server::start(&[]);
         let alice = UserId::parse("@alice:tween.example").unwrap();
-        log(&server, 0).append(Revoked::User(alice.clone())).await.unwrap();
+        log_on(&server, 0).append(Revoked::User(alice.clone())).await.unwrap();
         let (clock, revocations) = (Clock::system(), Arc::new(Revocations::new(Generation::default())));
         let metrics = Arc::new(Metrics::new(&[]).unwrap());
-        let feed = RevocationFeed::new(log(&server, 1), revocations.clone(), clock.clone(), metrics);
+        let feed = RevocationFeed::new(log_on(&server, 1), revocations.clone(), clock.clone(), metrics);
         assert!(matches!(feed.look().await, Err(StoreError::NotDurable(_))));
         let app = crate::model::MiniAppId::parse("ma_shop_001").unwrap();
         assert!(revocations.end("g", &alice, &app, 0), "it is in force");

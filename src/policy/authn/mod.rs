@@ -42,7 +42,7 @@ pub use feed::RevocationFeed;
 pub use generation::Generation;
 pub use homeserver::HomeserverTokens;
 pub use identity::{UserHash, UserHasher};
-pub use registry::Registry;
+pub use registry::{MiniApps, Registry, StoredApps};
 pub use revocations::Revocations;
 pub use verified::Verified;
 pub use verifier::{Rules, Verifier, VerifierState};

@@ -182,27 +182,8 @@ impl Revocations {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::tep_claims as claims;
     use super::*;
-    use crate::model::ScopeSet;
-
-    fn claims() -> TepClaims {
-        TepClaims {
-            user: UserId::parse("@alice:tween.example").unwrap(),
-            app: MiniAppId::parse("ma_shop").unwrap(),
-            scopes: ScopeSet::EMPTY,
-            session_id: None,
-            wallet_id: None,
-            jti: Some("j1".to_owned()),
-            grant_id: Some("g1".to_owned()),
-            room: None,
-            privileged: false,
-            issuer: "https://edge.example".to_owned(),
-            kid: "k1".to_owned(),
-            revocation: None,
-            issued_at: 100,
-            expires_at: 200,
-        }
-    }
 
     /// A revocation at that second, the thousandfold of which is its number.
     fn at(second: u64, what: Revoked) -> Revocation {

@@ -16,7 +16,8 @@ use crate::config::{CacheSize, Issuer, MiniApp, Secret};
 use crate::error::Code;
 use crate::metrics::Metrics;
 use crate::model::miniapp::ClientType;
-use crate::model::{MiniAppId, ScopeSet};
+use crate::model::token::TepClaims;
+use crate::model::{MiniAppId, ScopeSet, UserId};
 use crate::policy::issuers::Issuers;
 use crate::policy::keyring::Keyring;
 use crate::store::embedded::Embedded;
@@ -84,6 +85,7 @@ impl House {
         let state = VerifierState {
             keyring: Arc::new(keyring),
             revocations: Arc::new(Revocations::new(generation.clone())),
+            apps: Arc::default(),
             cache: Arc::new(TokenCache::new(size)),
             metrics: Arc::new(Metrics::new(Code::NAMES).unwrap()),
             generation,
@@ -104,7 +106,7 @@ impl House {
         let rules = Rules {
             issuer: EDGE.to_owned(),
             server_name: "tween.example".to_owned(),
-            registry: Registry::new(apps),
+            registry: Registry::new(apps, self.state.apps.clone()),
             issuers: self.issuers.clone(),
             user_hasher: UserHasher::new(b"salt"),
         };
@@ -163,4 +165,24 @@ pub(in crate::policy) fn claims_with(changes: Value) -> Value {
 /// Verifies a token that needs nobody else to be asked.
 pub(in crate::policy) fn verify(verifier: &Verifier, token: &str, now: u64) -> Result<Arc<Verified>, Fault> {
     verifier.examine(token, now).now_or_never().expect("nothing to wait for")
+}
+
+/// What a token says that was issued at second 100, by nobody in particular.
+pub(in crate::policy) fn tep_claims() -> TepClaims {
+    TepClaims {
+        user: UserId::parse("@alice:tween.example").unwrap(),
+        app: MiniAppId::parse("ma_shop").unwrap(),
+        scopes: ScopeSet::EMPTY,
+        session_id: None,
+        wallet_id: None,
+        jti: Some("j1".to_owned()),
+        grant_id: Some("g1".to_owned()),
+        room: None,
+        privileged: false,
+        issuer: "https://edge.example".to_owned(),
+        kid: "k1".to_owned(),
+        revocation: None,
+        issued_at: 100,
+        expires_at: 200,
+    }
 }

@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::generation::Generation;
 use super::identity::UserHasher;
 use super::jwt::{self, Unverified};
-use super::registry::{Registry, registered};
+use super::registry::{Registry, StoredApps, registered};
 use super::revocations::Revocations;
 use super::verified::{Basis, Standing, Verified};
 use crate::config::Algorithm;
@@ -41,6 +41,8 @@ pub struct VerifierState {
     pub keyring: Arc<Keyring>,
     /// What has been revoked.
     pub revocations: Arc<Revocations>,
+    /// The mini-apps in the store.
+    pub apps: Arc<StoredApps>,
     /// Tokens verified lately.
     pub cache: Arc<TokenCache<Verified>>,
     /// Counts what came of looking at tokens.
@@ -286,7 +288,7 @@ impl Verifier {
         if self.state.revocations.voids(claims) {
             return Err(Fault::Revoked);
         }
-        if let Some(app) = app {
+        if let Some(app) = &app {
             scopes = scopes.intersection(registered(app));
         }
         let official = app.is_some_and(|app| app.official());

@@ -57,7 +57,7 @@ pub(super) async fn listen(parts: Arc<LinkParts>, topology: Arc<Topology>, topic
     let mut failures = 0;
     loop {
         let fault = match connected(&parts, &topology).await {
-            Ok((sink, stream)) => match follow(&parts, &topics, sink, stream, &mut failures).await {
+            Ok((sink, stream)) => match follow(&parts, &topology, &topics, sink, stream, &mut failures).await {
                 Err(fault) => fault,
             },
             Err(fault) => fault,
@@ -89,6 +89,7 @@ async fn connected(parts: &LinkParts, topology: &Topology) -> Result<(PubSubSink
 /// Listens until that fails. `failures` begins anew when listening has begun.
 async fn follow(
     parts: &LinkParts,
+    topology: &Arc<Topology>,
     topics: &Topics,
     mut sink: PubSubSink,
     mut stream: PubSubStream,
@@ -114,7 +115,13 @@ async fn follow(
                 None => return Err(Fault::new(RedisFault::Dropped, "the connection broke")),
             },
             () = topics.added.notified() => {}
-            _ = ping.tick() => within(limit, sink.ping::<redis::Value>()).await.map(|_| ())?,
+            _ = ping.tick() => {
+                within(limit, sink.ping::<redis::Value>()).await?;
+                // A primary that changes shows in a fault; a replica that comes shows in nothing.
+                if parts.connector.store.replica_reads {
+                    topology.look_soon();
+                }
+            }
         }
     }
 }

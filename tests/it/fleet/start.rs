@@ -2,11 +2,10 @@
 
 use std::fs;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
 
 use super::edges::single;
-use super::servers::Server;
+use super::servers::{Certificates, Server};
 use crate::life::process::Setup;
 
 /// Nobody listens there.
@@ -76,35 +75,20 @@ async fn a_redis_that_is_not_there_or_not_the_one() {
     let told = refused(&setup(store.clone())).await;
     assert!(told.contains("store.nodes: Redis cannot be reached") && told.contains(NOBODY), "{told}");
 
-    let authority = |folder: &std::path::Path, name: &str| {
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let (pem, key_pem) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
-        fs::write(&pem, certificate.pem()).unwrap();
-        fs::write(&key_pem, key.serialize_pem()).unwrap();
-        (pem.display().to_string(), key_pem.display().to_string())
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let ((own, key), (other, _)) = (authority(folder.path(), "own"), authority(folder.path(), "other"));
-    let server = Server::start(&[
-        "tls-port {port}",
-        &format!("tls-cert-file {own}"),
-        &format!("tls-key-file {key}"),
-        &format!("tls-ca-cert-file {own}"),
-        "tls-auth-clients no",
-    ]);
-    store["nodes"] = json!([format!("rediss://127.0.0.1:{}", server.port)]);
-    store["tls"] = json!({"ca": other});
+    let (own, other) = (Certificates::new(), Certificates::new());
+    let mut lines = own.lines();
+    lines.push("tls-auth-clients no".to_owned());
+    let server = Server::start(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    store["nodes"] = json!([server.tls_url()]);
+    store["tls"] = json!({"ca": other.ca()});
     let told = refused(&setup(store.clone())).await;
     assert!(told.contains("store.nodes: Redis cannot be reached") && told.contains("certificate"), "{told}");
-    store["nodes"] = json!([format!("redis://127.0.0.1:{}", server.port)]);
+    store["nodes"] = json!([server.tls_url().replace("rediss", "redis")]);
     store["tls"] = json!(false);
     let told = refused(&setup(store.clone())).await;
     assert!(told.contains("store.nodes: Redis cannot be reached"), "plain words to a server that wants TLS: {told}");
-    store["nodes"] = json!([format!("rediss://127.0.0.1:{}", server.port)]);
-    store["tls"] = json!({"ca": own});
+    store["nodes"] = json!([server.tls_url()]);
+    store["tls"] = json!({"ca": own.ca()});
     setup(store).start().await;
 }
 

@@ -10,6 +10,7 @@ mod client;
 pub mod process;
 mod upstream;
 
+mod apps;
 mod commands;
 mod doors;
 mod drain;

@@ -1,9 +1,7 @@
 //! Who is let in, and which servers are good enough.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use tempfile::TempDir;
-
 use super::super::settings::look;
+use super::super::testing::Certificates;
 use super::*;
 use crate::config::{ListenTls, RedisTls, Secret};
 use crate::store::{Batch, Condition, Partition};
@@ -12,48 +10,52 @@ use crate::store::{Batch, Condition, Partition};
 const RIGHTS: &str = "~tmcp:* &tmcp:* -@all +@read +@write +@scripting +@transaction +@connection +@pubsub -@dangerous +wait \
                       +time +info +role +config|get +cluster|slots";
 
+/// What a client needs that shows a certificate.
+fn tls(certificates: &Certificates) -> RedisTls {
+    let (certificate, key) = certificates.pair("client");
+    RedisTls { ca: Some(certificates.ca()), client: Some(ListenTls { certificate, key }) }
+}
+
 /// A server with TLS that asks for a client certificate and a user, and what a client needs for it.
-fn guarded() -> (Server, TempDir, RedisStore) {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: String| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "redis test");
-    let key = KeyPair::generate().unwrap();
-    let ca = write("ca.pem", params.self_signed(&key).unwrap().pem());
-    let issuer = Issuer::new(params, key);
-    let pair = |name: &str| {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer);
-        let certificate = write(&format!("{name}.crt"), certificate.unwrap().pem());
-        ListenTls { certificate, key: write(&format!("{name}.key"), key.serialize_pem()) }
-    };
-    let (server, client) = (pair("server"), pair("client"));
-    let shown = |path: &std::path::Path| path.display().to_string();
-    let server = Server::start(&[
-        "tls-port {port}",
-        &format!("tls-cert-file {}", shown(&server.certificate)),
-        &format!("tls-key-file {}", shown(&server.key)),
-        &format!("tls-ca-cert-file {}", shown(&ca)),
-        "user default off",
-        &format!("user edge on >secret {RIGHTS}"),
-        &format!("user blind on >secret {RIGHTS} -config -publish"),
-        &format!("user deaf on >secret {RIGHTS} -subscribe"),
-    ]);
-    let mut store = config(RedisMode::Single, &[server.url()]);
-    store.tls = Some(RedisTls { ca: Some(ca), client: Some(client) });
+fn guarded(certificates: &Certificates) -> (Server, RedisStore) {
+    let mut lines = certificates.lines();
+    lines.push("user default off".to_owned());
+    lines.push(format!("user edge on >secret {RIGHTS}"));
+    lines.push(format!("user blind on >secret {RIGHTS} -config -publish"));
+    lines.push(format!("user deaf on >secret {RIGHTS} -subscribe"));
+    let server = Server::start(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut store = config(RedisMode::Single, &[server.tls_url()]);
+    store.tls = Some(tls(certificates));
     (store.username, store.password) = (Some("edge".to_owned()), Some(Secret::new("secret")));
     store.timeouts.total = Duration::from_secs(5);
-    (server, folder, store)
+    (server, store)
+}
+
+#[tokio::test]
+async fn sentinels_and_what_they_watch_over_with_tls() {
+    let certificates = Certificates::new();
+    let watched = Watched::start_with_tls(&certificates);
+    let sentinels: Vec<String> = watched.sentinels.iter().map(Server::tls_url).collect();
+    let mut store = config(RedisMode::Sentinel { master: "tmcp".to_owned() }, &sentinels);
+    store.tls = Some(tls(&certificates));
+    look(&open(&store)).await.unwrap();
+    serves(&open(&store)).await;
+}
+
+#[tokio::test]
+async fn a_cluster_with_tls() {
+    let certificates = Certificates::new();
+    let cluster = Cluster::start_with_tls(&certificates);
+    let mut store = config(RedisMode::Cluster, &[cluster.nodes[0].tls_url()]);
+    store.tls = Some(tls(&certificates));
+    look(&open(&store)).await.unwrap();
+    serves(&open(&store)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_and_users() {
-    let (_server, _folder, store) = guarded();
+    let certificates = Certificates::new();
+    let (_server, store) = guarded(&certificates);
     look(&open(&store)).await.unwrap();
     contract::holds(&Servers(store.clone())).await;
 

@@ -3,6 +3,7 @@
 mod doors;
 mod dumps;
 mod kills;
+mod replicas;
 
 use super::testing::{Cluster, Server, Watched};
 use super::*;
