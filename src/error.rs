@@ -146,7 +146,7 @@ pub enum Challenge {
 }
 
 /// An error of the OAuth endpoints (RFC 6749 sections 4.1.2.1 and 5.2, RFC 8628 section 3.5, RFC 8693 section 2.2.2,
-/// protocol section 3).
+/// RFC 7009 section 2.2.1, protocol section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant is named after its error, defined in the RFCs above")]
 pub enum OauthError {
@@ -165,9 +165,13 @@ pub enum OauthError {
     AccessDenied,
     ExpiredToken,
     ConsentRequired,
+    UnsupportedTokenType,
 }
 
 impl OauthError {
+    /// What [`OauthError::SlowDown`] asks for (RFC 8628 section 3.5).
+    pub const SLOWER: &str = "Wait 5 seconds longer between two questions from now on.";
+
     /// The error as it stands in an answer.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -186,6 +190,7 @@ impl OauthError {
             OauthError::AccessDenied => "access_denied",
             OauthError::ExpiredToken => "expired_token",
             OauthError::ConsentRequired => "consent_required",
+            OauthError::UnsupportedTokenType => "unsupported_token_type",
         }
     }
 
@@ -315,6 +320,13 @@ impl Refusal {
     /// The error of an OAuth endpoint, when it is one.
     pub fn oauth_error(&self) -> Option<OauthError> {
         self.0.oauth
+    }
+
+    /// The message as an OAuth `error_description` may spell it: no characters but those of RFC 6749 sections 4.1.2.1 and
+    /// 5.2.
+    pub fn oauth_description(&self) -> String {
+        let plain = |c: char| if matches!(c, ' ' | '!' | '#'..='[' | ']'..='~') { c } else { '\'' };
+        self.message().chars().map(plain).collect()
     }
 
     /// The status of the answer.

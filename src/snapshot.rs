@@ -81,6 +81,7 @@ impl Snapshot {
             clock: &live.clock,
             limits: &live.limits,
             peers: &live.peers,
+            store: &live.store,
             tokens: &live.tokens,
             egress: &live.egress,
             homeserver: homeserver(),

@@ -39,6 +39,7 @@ pub(super) fn built_in() -> Policies {
     [
         (limit::DEFAULT, policy(100, MINUTE, 20)),
         (limit::OAUTH, policy(10, MINUTE, 5)),
+        (limit::INTROSPECTION, policy(6000, MINUTE, 600)),
         (limit::PAYMENT, payment),
         (limit::RESOLUTION, policy(100, MINUTE, 20)),
         (limit::STORAGE, policy(100, MINUTE, 20)),

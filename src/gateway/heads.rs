@@ -149,7 +149,7 @@ fn manner(auth: Auth) -> Manner {
 
 fn proof(caller: &Caller) -> Proof {
     match caller {
-        Caller::Anonymous | Caller::Homeserver | Caller::Named(_) | Caller::ResourceServer => Proof::None,
+        Caller::Anonymous | Caller::Homeserver | Caller::Named(_) | Caller::ResourceServer(_) => Proof::None,
         Caller::Tep(_) => Proof::Tep,
         Caller::Matrix(_) => Proof::Matrix,
         Caller::Client(_) => Proof::ClientSecret,

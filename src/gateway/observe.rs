@@ -56,7 +56,7 @@ impl Gateway {
             app: match caller {
                 Caller::Tep(token) => Some(token.claims.app.as_str()),
                 Caller::Client(client) | Caller::Named(client) => Some(client.app.id.as_str()),
-                Caller::Anonymous | Caller::Matrix(_) | Caller::Homeserver | Caller::ResourceServer => None,
+                Caller::Anonymous | Caller::Matrix(_) | Caller::Homeserver | Caller::ResourceServer(_) => None,
             },
             client: context.client,
             bytes_in: u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX),

@@ -13,7 +13,7 @@ use crate::model::{MiniAppId, UserId};
 use crate::policy::authn::{RevocationFeed, Verifier};
 use crate::policy::keyring::Keyring;
 use crate::store::Backend;
-use crate::store::oauth::{Approvals, Devices, Grants, Questions, Visits};
+use crate::store::oauth::{Approvals, Devices, Grants, Guesses, Questions, Visits};
 use crate::upstream::homeserver::Homeserver;
 use crate::upstream::identity::Identities;
 use crate::upstream::wallet::Wallet;
@@ -68,6 +68,11 @@ impl Services {
     /// Who sits at a browser.
     pub fn visits(&self) -> Visits {
         Visits::new(self.store.clone(), self.config.oauth.session_ttl)
+    }
+
+    /// User codes that chat apps sent.
+    pub fn guesses(&self) -> Guesses {
+        Guesses::new(self.store.clone())
     }
 
     /// A mini-app that is registered.

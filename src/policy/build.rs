@@ -11,9 +11,12 @@ use super::rate_limit::{Engine, Limiter, Policies};
 use super::route::RouteTable;
 use super::validate::Validator;
 use super::whoami::{MAX_OPEN, MatrixTokens};
-use super::{Policy, route_limits};
+use super::{Policy, route_limit, route_limits};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::model::rows::limit;
+use crate::store::Backend;
+use crate::store::oauth::Devices;
 use crate::upstream::egress::Egress;
 use crate::upstream::homeserver::Homeserver;
 use crate::upstream::identity::UserRules;
@@ -29,6 +32,8 @@ pub struct Ingredients<'a> {
     pub limits: &'a Arc<dyn Engine>,
     /// What is known of addresses.
     pub peers: &'a Arc<Peers>,
+    /// What is remembered.
+    pub store: &'a Arc<dyn Backend>,
     /// Keys, verified tokens, revocations.
     pub tokens: &'a VerifierState,
     /// The client for issuers' keys.
@@ -46,6 +51,7 @@ impl Policy {
         let table = RouteTable::build(config);
         let policies = Policies::new(&config.rate_limits, &config.rate_limit_overrides).map_err(|e| e.to_string())?;
         let limiter = Limiter::new(policies, from.limits.clone());
+        let introspection = route_limit(limit::INTROSPECTION, &limiter, &from.tokens.metrics).into_iter().collect();
         let limits = route_limits(&table, &limiter, &from.tokens.metrics);
         let lockouts = Lockouts::new(&config.lockouts, from.limits, &from.tokens.metrics).map_err(|e| e.to_string())?;
         let guard = PeerGuard::new(&config.server.limits, from.peers.clone()).map_err(|error| error.to_string())?;
@@ -61,6 +67,8 @@ impl Policy {
             clock: from.clock.clone(),
             metrics: from.tokens.metrics.clone(),
             limits,
+            introspection,
+            devices: Devices::new(from.store.clone()),
         })
     }
 }

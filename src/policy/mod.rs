@@ -11,7 +11,7 @@
 //! | `apps` | which mini-apps does the store know? |
 //! | `authz` | may the caller do this? |
 //! | `lockout` | has the caller gone too far? |
-//! | `rate_limit` | may the caller do it now? |
+//! | `rate_limit`, `polls` | may the caller do it now? |
 //! | `validate`, `json`, `sanitize`, `schema` | is the request what the operation takes? |
 
 pub mod apps;
@@ -25,6 +25,7 @@ pub mod json;
 pub mod keyring;
 pub mod lockout;
 pub mod path;
+mod polls;
 pub mod rate_limit;
 pub mod route;
 pub mod sanitize;
@@ -46,11 +47,13 @@ use crate::error::{Code, Refusal};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::model::Operation;
 use crate::model::rows::{Auth, limit};
+use crate::store::oauth::Devices;
 use authn::{Authn, Caller};
 pub use build::Ingredients;
 use guard::PeerGuard;
 use lockout::Lockouts;
 use path::PathView;
+use polls::Poll;
 use rate_limit::{Claim, Decision, LimitKey, Limiter, PolicyId, Report};
 use route::{Route, RouteTable};
 pub use validate::Form;
@@ -131,6 +134,10 @@ pub struct Policy {
     pub metrics: Arc<Metrics>,
     /// The limit policies of each route, by its number.
     pub limits: Vec<SmallVec<[RouteLimit; 2]>>,
+    /// The limit of servers that look at tokens, in place of their route's.
+    pub introspection: Vec<RouteLimit>,
+    /// Devices that ask for their tokens.
+    pub devices: Devices,
 }
 
 /// One limit of a route.
@@ -220,7 +227,8 @@ impl Policy {
     }
 
     /// The second kind of row: the body says who is calling, so it is read, bounded, before anything is known. Addresses
-    /// that guess have been turned away before; whoever authenticates draws on a bucket of its own.
+    /// that guess have been turned away before; whoever authenticates draws on a bucket of its own, and what is
+    /// refused before it is known who sent it, on its address's.
     async fn admit_client<X: Exchange>(
         &self,
         request: &mut X,
@@ -228,12 +236,38 @@ impl Policy {
         trail: &mut Trail,
         route: Arc<Route>,
     ) -> Result<Permit, Refusal> {
+        let read = self.read_client(request, client, trail, &route).await;
+        let moment = (self.clock.tick(), self.clock.unix_secs());
+        let (body, form) = match read {
+            Ok(read) => read,
+            Err(refusal) => {
+                self.limit(client, trail, 1, moment).await?;
+                return Err(refusal);
+            }
+        };
+        self.let_in(trail, moment).await?;
+        let now = u64::try_from(self.clock.unix().as_millis()).unwrap_or(u64::MAX);
+        let poll = Poll::of(&self.devices, route.operation, &trail.caller, &form, now).await?;
+        if poll != Poll::OnTime {
+            self.limit(client, trail, 1, moment).await.map_err(|refusal| poll.refused(refusal))?;
+        }
+        Ok(Permit { route, body: Some(body) })
+    }
+
+    /// Reads who is calling, and with what.
+    async fn read_client<X: Exchange>(
+        &self,
+        request: &mut X,
+        client: IpAddr,
+        trail: &mut Trail,
+        route: &Route,
+    ) -> Result<(Bytes, Form), Refusal> {
         let head = request.head();
         let length = Length::of(head.version, &head.headers)?;
         let plan = self.validator.head(route.body, &head.method, &head.headers, length);
         let body = match count::refused_body(&self.metrics, plan)? {
             BodyPlan::None | BodyPlan::Stream => Bytes::new(),
-            BodyPlan::Read(reading) => self.judge_body(request, &route, &reading).await?,
+            BodyPlan::Read(reading) => self.judge_body(request, route, &reading).await?,
         };
         let form = Form::parse(&body)?;
         trail.caller = match self.authn.client_of(&request.head().headers, &form, route.operation) {
@@ -245,10 +279,7 @@ impl Policy {
                 return Err(refusal);
             }
         };
-        let moment = (self.clock.tick(), self.clock.unix_secs());
-        self.let_in(trail, moment).await?;
-        self.limit(client, trail, 1, moment).await?;
-        Ok(Permit { route, body: Some(body) })
+        Ok((body, form))
     }
 
     /// Refuses callers that are kept out. Before anything else is done for them, so that all they cost is the look.
@@ -309,7 +340,11 @@ impl Policy {
         (now, unix): (Tick, u64),
     ) -> Result<(), Refusal> {
         let Some((_, index)) = trail.route else { return Ok(()) };
-        let limits = self.limits.get(index).map(SmallVec::as_slice).unwrap_or_default();
+        let limits = match trail.caller {
+            // It asks about every call that reaches it.
+            Caller::ResourceServer(_) => self.introspection.as_slice(),
+            _ => self.limits.get(index).map(SmallVec::as_slice).unwrap_or_default(),
+        };
         let claims: SmallVec<[Claim; 2]> = limits
             .iter()
             .map(|limit| {
@@ -353,20 +388,21 @@ fn bucket_of(caller: &Caller, client: IpAddr, per_user: bool) -> (LimitKey, Opti
         Caller::Matrix(user) => (user.user_key, None),
         Caller::Client(client) => (LimitKey::app(&client.app.id), Some(&client.app.id)),
         // Anybody can name a public client; what it may use is not for strangers to use up.
-        Caller::Anonymous | Caller::Homeserver | Caller::Named(_) | Caller::ResourceServer => {
-            (LimitKey::ip(client), None)
-        }
+        Caller::Anonymous | Caller::Homeserver | Caller::Named(_) => (LimitKey::ip(client), None),
+        Caller::ResourceServer(key) => (*key, None),
     }
 }
 
 /// The limits of every route, with names looked up. A name that no policy has is an error of the config, which has
 /// been checked; it would limit nothing here.
 pub fn route_limits(table: &RouteTable, limiter: &Limiter, metrics: &Metrics) -> Vec<SmallVec<[RouteLimit; 2]>> {
-    let compile = |name: &String| {
-        let per_user = matches!(name.as_str(), limit::PAYMENT | limit::RESOLUTION);
-        limiter.policies().id(name).map(|policy| RouteLimit { policy, per_user, metrics: metrics.policy(name) })
-    };
+    let compile = |name: &String| route_limit(name, limiter, metrics);
     table.routes().iter().map(|route| route.limits.iter().filter_map(compile).collect()).collect()
+}
+
+fn route_limit(name: &str, limiter: &Limiter, metrics: &Metrics) -> Option<RouteLimit> {
+    let per_user = matches!(name, limit::PAYMENT | limit::RESOLUTION);
+    limiter.policies().id(name).map(|policy| RouteLimit { policy, per_user, metrics: metrics.policy(name) })
 }
 
 /// How many users a batch names. The body has passed its schema, so the list is there.

@@ -174,10 +174,7 @@ fn oauth_body(refusal: &Refusal) -> Value {
             _ => "invalid_request",
         },
     };
-    // The characters that RFC 6749 section 5.2 allows.
-    let plain = |c: char| if matches!(c, ' ' | '!' | '#'..='[' | ']'..='~') { c } else { '\'' };
-    let description: String = refusal.message().chars().map(plain).collect();
-    let mut body = json!({"error": error, "error_description": description});
+    let mut body = json!({"error": error, "error_description": refusal.oauth_description()});
     if let Some(object) = body.as_object_mut() {
         object.extend(refusal.fields().iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     }

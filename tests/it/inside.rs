@@ -16,12 +16,13 @@ use tmcp_edge::clock::{Clock, ManualClock};
 use tmcp_edge::config;
 use tmcp_edge::error::Refusal;
 use tmcp_edge::live::Live;
+use tmcp_edge::model::oauth::UserCode;
 use tmcp_edge::model::{MiniAppId, ScopeSet};
 use tmcp_edge::operations::{self, Call, Local};
 use tmcp_edge::policy::{Exchange, Trail};
 use tmcp_edge::sandbox::{Running, Sandbox, SandboxConfig};
 use tmcp_edge::snapshot::Snapshot;
-use tmcp_edge::store::oauth::Approvals;
+use tmcp_edge::store::oauth::{Approvals, Devices};
 use tmcp_edge::upstream::forward::Trace;
 use url::form_urlencoded::Serializer;
 
@@ -62,7 +63,8 @@ impl Inside {
         let main = format!(
             "public_url: https://edge.example\nserver_name: {SERVER_NAME}\nserver: {{ listen: [{{ address: \"127.0.0.1:0\" }}] }}\n\
              store: {{ kind: embedded, path: store }}\nkeys: {{ master_key_file: master.key }}\nupstreams: upstreams\n\
-             miniapps: {{ file: miniapps.yaml }}\nlog: {{ access: off }}\n"
+             miniapps: {{ file: miniapps.yaml }}\nlog: {{ access: off }}\n\
+             oauth: {{ resource_servers: [{{ id: wallet, secret_hashes: [{hash}] }}] }}\n"
         );
         write("edge.yaml", main);
         let config = config::load(&folder.path().join("edge.yaml"), &|_| None);
@@ -89,9 +91,27 @@ impl Inside {
         self.runtime.block_on(approvals.add(&user(localpart), &app, scopes, STARTS)).unwrap();
     }
 
+    /// A user says yes to the device that shows this code.
+    pub fn allow_device(&self, localpart: &str, user_code: &str) {
+        let (devices, code) = (Devices::new(self.live.store.clone()), UserCode::parse(user_code).unwrap());
+        let now = u64::try_from(self.live.clock.unix().as_millis()).unwrap();
+        let done = self.runtime.block_on(async {
+            let (id, held) = devices.by_user_code(&code).await.unwrap().unwrap();
+            let scopes = held.value.scopes;
+            let approved = held.value.clone().approved(user(localpart), scopes, now, 0).unwrap();
+            devices.change(id, &held, &approved, now).await.unwrap()
+        });
+        assert!(done, "somebody else answered");
+    }
+
     /// A form of the shop's, which authenticates in it: status and body of the answer.
     pub fn post(&self, path: &str, pairs: &[(&str, &str)]) -> (u16, Value) {
-        let client = [("client_id", APP), ("client_secret", SECRET)];
+        self.post_as(APP, path, pairs)
+    }
+
+    /// The same of another client, or of the resource server `wallet`.
+    pub fn post_as(&self, client: &str, path: &str, pairs: &[(&str, &str)]) -> (u16, Value) {
+        let client = [("client_id", client), ("client_secret", SECRET)];
         let body = Serializer::new(String::new()).extend_pairs(pairs).extend_pairs(client).finish();
         let head = http::Request::post(path)
             .header("host", "edge.example")

@@ -127,7 +127,8 @@ fn a_user_signs_in_allows_and_takes_it_back() {
     for part in ["Allow Shop to use your account?", "name=\"wallet:pay\"", "It already may", "@alice:tween.example"] {
         assert!(browser.page.contains(part), "no {part} in {}", browser.page);
     }
-    assert!(shown.header("content-security-policy").unwrap().contains("form-action 'self' https://shop.example;"));
+    let policy = shown.header("content-security-policy").unwrap();
+    assert!(!policy.contains("form-action"), "who knows where the mini-app leads on to: {policy}");
     let allowed = browser.post(
         "/oauth2/consent",
         &[("action", "approve"), ("session", &session), ("user:read", "on"), ("wallet:balance", "on")],
@@ -194,8 +195,101 @@ fn forms_of_other_sites_and_other_users_are_refused() {
     stranger.get(&page);
     stranger.sign_in("/oauth2/consent", &[("session", &session)], "bob");
     assert_eq!(stranger.get(&page).status, 403);
+    let native = Request::get(&page).bearer(&edge.matrix_token("bob"));
+    assert_eq!(edge.send(native).status, 403, "nor with a chat app");
     let done = browser.form("/oauth2/consent", &fields);
     assert_eq!(browser.send(done).status, 303, "none of that used the question up");
+}
+
+#[test]
+fn somebody_else_at_the_same_browser_may_answer() {
+    let edge = edge();
+    let session = ask(&edge, "user:read");
+    let page = format!("/oauth2/consent?session={session}");
+    let mut browser = Browser::new(&edge);
+    browser.get("/oauth2/apps");
+    browser.sign_in("/oauth2/apps", &[], "alice");
+    browser.get(&page);
+    assert!(browser.page.contains("@alice:tween.example"), "{}", browser.page);
+    browser.post("/oauth2/consent", &[("action", "sign_out"), ("session", &session)]);
+    browser.get(&page);
+    browser.sign_in("/oauth2/consent", &[("session", &session)], "bob");
+    assert_eq!(browser.get(&page).status, 200);
+    assert!(browser.page.contains("@bob:tween.example"), "{}", browser.page);
+    let fields = [("action", "approve"), ("session", session.as_str()), ("user:read", "on")];
+    assert!(browser.post("/oauth2/consent", &fields).header("location").unwrap().contains("code=tmcp_code_"));
+}
+
+/// Nobody is asked about `storage:*`, so nothing is approved, and yet the mini-app holds a grant.
+#[test]
+fn a_mini_app_that_was_never_asked_about_is_shown() {
+    let edge = edge();
+    let mut browser = Browser::new(&edge);
+    browser.get("/oauth2/apps");
+    browser.sign_in("/oauth2/apps", &[], "alice");
+    browser.get("/oauth2/apps");
+    assert!(browser.page.contains("No mini-app may use your account."), "{}", browser.page);
+    let session = ask(&edge, "storage:read");
+    browser.get(&format!("/oauth2/consent?session={session}"));
+    assert_eq!(browser.post("/oauth2/consent", &[("action", "approve"), ("session", &session)]).status, 303);
+    browser.get("/oauth2/apps");
+    for part in ["Shop", "read what it has stored for you", "without asking", "Disconnect Shop"] {
+        assert!(browser.page.contains(part), "no {part} in {}", browser.page);
+    }
+    assert!(!browser.page.contains("drop_scope"), "it would have it again at once: {}", browser.page);
+    browser.post("/oauth2/apps", &[("action", "drop_app"), ("miniapp_id", APP)]);
+    browser.get("/oauth2/apps");
+    assert!(browser.page.contains("No mini-app may use your account."), "{}", browser.page);
+}
+
+/// A browser that is told twice by its user drops the first answer.
+#[test]
+fn pressing_a_button_twice_loses_no_code() {
+    let edge = edge();
+    let mut browser = Browser::new(&edge);
+    browser.get("/oauth2/apps");
+    browser.sign_in("/oauth2/apps", &[], "alice");
+    for (action, answer) in [("approve", "code=tmcp_code_"), ("deny", "error=access_denied")] {
+        let session = ask(&edge, "wallet:history");
+        browser.get(&format!("/oauth2/consent?session={session}"));
+        let fields = [("action", action), ("session", session.as_str()), ("wallet:history", "on")];
+        let [first, second] = [(); 2].map(|()| browser.post("/oauth2/consent", &fields));
+        assert_eq!((first.status, second.status), (303, 303), "{}", second.text());
+        assert!(first.header("location").unwrap().contains(answer), "{first:?}");
+        assert_eq!(first.header("location"), second.header("location"));
+        let csrf = browser.csrf();
+        let other = if action == "deny" { "approve" } else { "deny" };
+        let changed = [("action", other), fields[1], fields[2], ("csrf", csrf.as_str())];
+        let changed = browser.form("/oauth2/consent", &changed);
+        assert_eq!(browser.send(changed).status, 404, "it has been answered");
+        let decide = |who: &str| {
+            let form = format!("session={session}&decision={action}");
+            let request = Request::new("POST", "/oauth2/consent").bearer(&edge.matrix_token(who)).body(form);
+            edge.send(request.header("content-type", "application/x-www-form-urlencoded"))
+        };
+        assert_eq!(decide("bob").status, 404, "it is alice's");
+        assert_eq!(decide("alice").json()["redirect_uri"], first.header("location").unwrap());
+        browser.get("/oauth2/apps");
+    }
+}
+
+/// A browser asks twice for a page that it restores in two tabs.
+#[test]
+fn one_user_may_open_a_question_twice_at_once() {
+    let edge = edge();
+    let mut browser = Browser::new(&edge);
+    browser.get("/oauth2/apps");
+    browser.sign_in("/oauth2/apps", &[], "alice");
+    let cookie = browser.cookie.clone().unwrap();
+    for _ in 0..5 {
+        let page = format!("/oauth2/consent?session={}", ask(&edge, "user:read"));
+        let open = || edge.send(Request::get(&page).header("cookie", &cookie)).status;
+        let statuses = std::thread::scope(|scope| {
+            let tabs = [(); 8].map(|()| scope.spawn(open));
+            tabs.map(|tab| tab.join().unwrap())
+        });
+        assert_eq!(statuses, [200; 8]);
+    }
 }
 
 #[test]
@@ -212,7 +306,7 @@ fn a_chat_app_asks_itself() {
     let scopes = data["requested_scopes"].as_array().unwrap();
     assert_eq!(scopes.len(), 3);
     assert!(scopes.iter().all(|scope| scope["description"].is_string() && scope["sensitivity"].is_string()));
-    assert_eq!(edge.send(Request::get(&page).bearer(&bob)).status, 403);
+    assert_eq!(edge.send(Request::get(&page).bearer(&bob)).status, 200, "who only looks takes it from nobody");
     let decide = |token: &str, body: &str| {
         let request =
             Request::new("POST", "/oauth2/consent").header("content-type", "application/x-www-form-urlencoded");
@@ -221,7 +315,8 @@ fn a_chat_app_asks_itself() {
     assert_eq!(decide(&alice, "decision=perhaps").status, 400);
     let answer = decide(&alice, "decision=approve&scope=user%3Aread").json();
     assert!(answer["redirect_uri"].as_str().unwrap().contains("code=tmcp_code_"), "{answer}");
-    assert_eq!(decide(&alice, "decision=approve").status, 404);
+    assert_eq!(decide(&alice, "decision=approve").json(), answer, "an answer that got lost");
+    assert_eq!(decide(&alice, "decision=deny").status, 404);
 
     let revoke = |token: &str, body: &'static str| edge.send(Request::post("/api/v1/auth/revoke", body).bearer(token));
     assert_eq!(revoke(&alice, "{}").status, 400, "a Matrix token does not say which mini-app");
@@ -259,6 +354,22 @@ fn user_codes_are_typed_by_hand_and_not_guessed() {
     }
     browser.get("/oauth2/device");
     assert!(browser.page.contains("<h1>Sign in</h1>"), "five wrong codes end the visit");
+}
+
+#[test]
+fn a_device_that_was_allowed_nothing_is_not_called_connected() {
+    let edge = edge();
+    let (devices, client) = (Devices::new(edge.store()), ClientId::of(MiniAppId::parse(APP).unwrap()));
+    let now = u64::try_from(Clock::system().unix().as_millis()).unwrap();
+    let begun = async move { devices.begin(client, ScopeSet::from_list("wallet:balance"), now, MINUTE).await };
+    let code = edge.block_on(begun).unwrap().1.to_string();
+    let mut browser = Browser::new(&edge);
+    browser.get("/oauth2/device");
+    browser.sign_in("/oauth2/device", &[], "alice");
+    browser.get("/oauth2/device");
+    browser.post("/oauth2/device", &[("action", "look_up"), ("user_code", &code)]);
+    browser.post("/oauth2/device", &[("action", "approve"), ("user_code", &code)]);
+    assert!(browser.page.contains("was not allowed anything"), "nothing was ticked: {}", browser.page);
 }
 
 /// RFC 9700 4.2: a page's address bears a session, which no other site is told by `Referer`, or by being asked for

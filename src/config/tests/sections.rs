@@ -190,7 +190,7 @@ fn policies_that_make_no_sense() {
         ),
         (
             "rate_limit_overrides: [{ app: ma_x, policy: defualt, requests_per_minute: 1 }]",
-            "rate_limit_overrides[0].policy: there is no limit policy \"defualt\" (did you mean default?), expected one of: default, oauth_endpoints, payment_operations, registration, registry, storage, wallet_resolution",
+            "rate_limit_overrides[0].policy: there is no limit policy \"defualt\" (did you mean default?), expected one of: default, introspection, oauth_endpoints, payment_operations, registration, registry, storage, wallet_resolution",
         ),
         (
             "rate_limit_overrides: [{ app: shop, policy: default, requests_per_minute: 1 }]",
@@ -243,7 +243,7 @@ fn rows_that_make_no_sense() {
         ),
         (
             "  - { path: /p, methods: [GET], upstream: wallet, rate_limit: fast }",
-            "tmcp_endpoints[0].rate_limit: there is no limit policy \"fast\", expected one of: default, oauth_endpoints, payment_operations, registration, registry, storage, wallet_resolution",
+            "tmcp_endpoints[0].rate_limit: there is no limit policy \"fast\", expected one of: default, introspection, oauth_endpoints, payment_operations, registration, registry, storage, wallet_resolution",
         ),
         (
             "  - { path: /p, methods: [GET], upstream: wallet, rate_limit: none }",

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{ClientId, Digest, Grant, UserCode, Via};
 use crate::model::{Scope, ScopeSet, UserId};
 
+/// The `grant_type` of a device's questions (RFC 8628 section 3.4).
+pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// Seconds between two questions, to begin with (RFC 8628 section 3.2).
 pub const INTERVAL: u64 = 5;
 /// By how many seconds it grows each time that a device does not wait (RFC 8628 section 3.5).
@@ -94,14 +96,18 @@ impl Device {
         (self.answer == Answer::Pending).then_some(Device { answer: Answer::Denied, ..self })
     }
 
+    /// When the device may ask next.
+    pub fn due(&self) -> u64 {
+        self.asked_at.map_or(0, |asked| (asked + self.interval * 1000).saturating_sub(EARLY))
+    }
+
     /// The device asks. Asking too early is looked at first, so that one which was told to slow down does.
     pub fn polled(self, now: u64) -> Poll {
         if now >= self.expires_at {
             return Poll::Expired;
         }
-        let due = self.asked_at.map_or(0, |asked| (asked + self.interval * 1000).saturating_sub(EARLY));
         match &self.answer {
-            Answer::Pending if now < due => {
+            Answer::Pending if now < self.due() => {
                 Poll::SlowDown(Device { interval: self.interval + SLOWER, asked_at: Some(now), ..self })
             }
             Answer::Pending => Poll::Pending(Device { asked_at: Some(now), ..self }),

@@ -167,6 +167,8 @@ pub mod limit {
     #![expect(missing_docs, reason = "each constant is the policy's name in the config")]
     pub const DEFAULT: &str = "default";
     pub const OAUTH: &str = "oauth_endpoints";
+    /// Of each resource server that looks at tokens; a mini-app that does is held to [`OAUTH`].
+    pub const INTROSPECTION: &str = "introspection";
     pub const PAYMENT: &str = "payment_operations";
     pub const RESOLUTION: &str = "wallet_resolution";
     pub const STORAGE: &str = "storage";

@@ -47,7 +47,8 @@ async fn ask(services: &Services, call: &Call<'_>) -> Result<(OauthQuestion, Loc
         Ok(consent) => consent,
         Err(refusal) => {
             let error = refusal.oauth_error().unwrap_or(OauthError::InvalidRequest);
-            let answer = [("error", error.as_str()), ("error_description", refusal.message())];
+            let description = refusal.oauth_description();
+            let answer = [("error", error.as_str()), ("error_description", description.as_str())];
             return Ok((OauthQuestion::Refused, Local::see_other(&address(redirect, state, issuer, &answer))?));
         }
     };

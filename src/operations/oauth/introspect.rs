@@ -18,7 +18,7 @@ use super::{form_of, required};
 /// What is to be known of the token.
 pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
     let may_see = match call.caller {
-        Caller::ResourceServer => None,
+        Caller::ResourceServer(_) => None,
         Caller::Client(client) => Some(&client.app.id),
         _ => {
             let message = "Introspection is for clients that authenticate.";

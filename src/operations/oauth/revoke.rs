@@ -3,7 +3,7 @@
 //! A refresh token takes its whole grant along, access tokens included. What is not a token of this client's is answered
 //! as if it had been one: the client wants it to be worth nothing, and to this client it is (RFC 7009 section 2.2).
 
-use crate::error::Refusal;
+use crate::error::{OauthError, Refusal};
 use crate::model::Revoked;
 use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
@@ -31,10 +31,9 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     } else {
         match services.verifier.examine(token, services.clock.unix_secs()).await {
             Ok(verified) if verified.claims.app == client.app.id => {
-                if let Some(jti) = &verified.claims.jti {
-                    let (jti, expires_at) = (jti.clone(), verified.claims.expires_at);
-                    services.revocations.revoke(Revoked::Token { jti, expires_at }).await?;
-                }
+                let (jti, expires_at) = (verified.claims.jti.clone(), verified.claims.expires_at);
+                let jti = jti.ok_or_else(nameless)?;
+                services.revocations.revoke(Revoked::Token { jti, expires_at }).await?;
             }
             // Nobody knows whether it is one: not the moment to say that it is worth nothing (RFC 7009 section 2.2.1).
             Err(fault @ Fault::NoKeys(_)) => return Err(fault.into()),
@@ -42,4 +41,11 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         }
     }
     Ok(Local::secret("{}"))
+}
+
+/// A trusted issuer's token that bears no name of its own stays good. A `grant_id` in it is the issuer's, and may be
+/// spelled like one of ours that is another mini-app's.
+fn nameless() -> Refusal {
+    let message = "A token without jti cannot be revoked here; its issuer has to do it, or it expires.";
+    Refusal::oauth(OauthError::UnsupportedTokenType, message)
 }

@@ -1,4 +1,9 @@
 //! `GET, POST /oauth2/apps`: what one has allowed, and taking it back.
+//!
+//! A mini-app stands here for what was approved and for what it has been granted: some scopes nobody is asked about, and a
+//! withdrawal that failed half-way leaves grants without approvals, to be ended by withdrawing once more.
+
+use std::collections::BTreeMap;
 
 use askama::Template;
 use http::StatusCode;
@@ -6,7 +11,7 @@ use url::Url;
 
 use super::asked::Asked;
 use super::browser::Browser;
-use super::frame::{APPS, AppCard, Frame, show, with_cookie};
+use super::frame::{APPS, AppCard, Frame, Leads, show, with_cookie};
 use super::sign_in::{self, Place};
 use crate::clock::rfc3339;
 use crate::config::MiniApp;
@@ -38,6 +43,8 @@ struct Line {
     name: &'static str,
     what: &'static str,
     since: String,
+    /// Whether it can be taken back by itself: what nobody is asked about, the mini-app would have again at once.
+    own: bool,
 }
 
 /// Shows what the user has allowed, or takes something back.
@@ -70,12 +77,27 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         Some("scope") => Some("Taken back. The mini-app cannot do this any more; what else you allowed, it still may."),
         _ => None,
     };
-    let approved = services.approvals().list(&user).await?;
+    let allowed = allowed(services, &user).await?;
     let apps: Vec<App> =
-        approved.into_iter().map(|(id, scopes)| App::of(services.app(&id).as_deref(), &id, &scopes)).collect();
+        allowed.into_iter().map(|(id, scopes)| App::of(services.app(&id).as_deref(), &id, &scopes)).collect();
     let icons: Vec<Url> = apps.iter().filter_map(|app| app.icon.clone()).collect();
     let page = Page { frame: place.frame(services, &browser, Some(&user)), told, apps };
-    Ok(with_cookie(show(StatusCode::OK, &page, &icons, None)?, browser.set_cookie()?))
+    Ok(with_cookie(show(StatusCode::OK, &page, &icons, Leads::Back)?, browser.set_cookie()?))
+}
+
+/// What mini-apps may do in the user's name, and since when: what was approved, and what grants in force hold.
+async fn allowed(services: &Services, user: &UserId) -> Result<BTreeMap<MiniAppId, Approved>, Refusal> {
+    let mut allowed = services.approvals().list(user).await?;
+    for (id, held) in services.grants().of_user(user, None).await? {
+        let grant = held.value;
+        if !services.is_withdrawn(id, &grant) {
+            let app = allowed.entry(grant.client.app).or_default();
+            for scope in grant.scopes.iter() {
+                app.entry(scope).or_insert(grant.granted_at / 1000);
+            }
+        }
+    }
+    Ok(allowed)
 }
 
 async fn take_back(services: &Services, asked: &Asked<'_>, user: &UserId) -> Result<&'static str, Refusal> {
@@ -93,11 +115,13 @@ async fn take_back(services: &Services, asked: &Asked<'_>, user: &UserId) -> Res
 
 impl App {
     /// A mini-app that is not registered any more is shown by its id: what it was allowed stays the user's to take back.
-    fn of(app: Option<&MiniApp>, id: &MiniAppId, approved: &Approved) -> App {
+    fn of(app: Option<&MiniApp>, id: &MiniAppId, allowed: &Approved) -> App {
+        let free = app.map_or(ScopeSet::EMPTY, |app| app.preapproved_scopes).union(ScopeSet::UNASKED);
         let line = |(scope, since): (&Scope, &u64)| Line {
             name: scope.as_str(),
             what: wording::description(*scope),
             since: rfc3339(*since).chars().take(10).collect(),
+            own: !free.contains(*scope),
         };
         let card = app.map(AppCard::of);
         let name = card.as_ref().map_or_else(|| id.to_string(), |card| card.name.clone());
@@ -107,7 +131,7 @@ impl App {
             name,
             developer: card.as_ref().and_then(|card| card.developer.clone()),
             icon: card.and_then(|card| card.icon),
-            scopes: approved.iter().map(line).collect(),
+            scopes: allowed.iter().map(line).collect(),
         }
     }
 }

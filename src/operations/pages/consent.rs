@@ -10,8 +10,8 @@ use url::Url;
 
 use super::asked::Asked;
 use super::browser::Browser;
-use super::frame::{APPS, AppCard, Frame, show, with_cookie};
-use super::pending::{Asking, Question};
+use super::frame::{APPS, AppCard, Frame, Leads, show, with_cookie};
+use super::pending::{self, Asking, Decided, NO, Question, YES};
 use super::sign_in::{self, Place};
 use crate::error::{Code, Refusal};
 use crate::model::scope::Sensitivity;
@@ -67,7 +67,9 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
             "The address names no session: it is where an authorization request leads.",
         )
     })?;
-    let question = Question::consent(services, session).await?;
+    let Some(question) = Question::consent(services, session).await? else {
+        return again(services, asked, session).await;
+    };
     if let Some(user) = asked.user(services).await? {
         return native(services, asked, question.for_user(services, user).await?).await;
     }
@@ -80,6 +82,11 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     if asked.posted() {
         let proof = asked.field("csrf").unwrap_or_default();
         browser.check(asked.headers, &services.config.public_url, PATH, proof)?;
+        if asked.field("action") == Some(sign_in::SIGN_OUT)
+            && let Some(user) = sign_in::who(services, &browser).await?
+        {
+            question.give_back(services, &user).await?;
+        }
         if let Some(done) = sign_in::act(services, &browser, &place, asked).await? {
             return Ok(done);
         }
@@ -87,14 +94,30 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     let Some(user) = sign_in::who(services, &browser).await? else {
         return sign_in::page(services, &browser, &place);
     };
-    let asking = question.for_user(services, user).await?;
+    let asking = question.for_user(services, user).await?.hold(services).await?;
     if asked.posted() {
-        let target = decide(services, asked, asking).await?;
+        let target = decide(services, asked, asking).await?.target();
         return Local::see_other(target.as_deref().unwrap_or(APPS));
     }
     let frame = place.frame(services, &browser, Some(asking.user()));
     let page = page(frame, &asking);
     Ok(with_cookie(page?, browser.set_cookie()?))
+}
+
+/// The question is gone: whoever has just answered it, and now says the same again, is told the same again.
+async fn again(services: &Services, asked: &Asked<'_>, session: &str) -> Result<Local, Refusal> {
+    if !asked.posted() {
+        return Err(pending::over());
+    }
+    let said = |field| asked.field(field).filter(|said| [YES, NO].contains(said)).ok_or_else(pending::over);
+    if let Some(user) = asked.user(services).await? {
+        return Ok(answered(pending::again(services, session, &user, said("decision")?).await?));
+    }
+    let browser = Browser::of(asked.headers, &services.config.public_url)?;
+    browser.check(asked.headers, &services.config.public_url, PATH, asked.field("csrf").unwrap_or_default())?;
+    let user = sign_in::who(services, &browser).await?.ok_or_else(pending::over)?;
+    let decided = pending::again(services, session, &user, said("action")?).await?;
+    Local::see_other(decided.target().as_deref().unwrap_or(APPS))
 }
 
 /// The question as a page.
@@ -110,17 +133,18 @@ pub(super) fn page(frame: Frame, asking: &Asking) -> Result<Local, Refusal> {
         known: lines(asking.known_scopes()),
         goes_to: asking.target().map(place_of),
     };
-    show(StatusCode::OK, &page, &icon, asking.target())
+    let leads = if asking.is_device() { Leads::Back } else { Leads::On };
+    show(StatusCode::OK, &page, &icon, leads)
 }
 
-/// Takes the answer of a page: what is ticked is approved. Says where the browser has to go.
-pub(super) async fn decide(services: &Services, asked: &Asked<'_>, asking: Asking) -> Result<Option<String>, Refusal> {
+/// Takes the answer of a page: what is ticked is approved.
+pub(super) async fn decide(services: &Services, asked: &Asked<'_>, asking: Asking) -> Result<Decided, Refusal> {
     match asked.field("action") {
-        Some("approve") => {
+        Some(YES) => {
             let ticked: ScopeSet = asking.new_scopes().iter().filter(|s| asked.field(s.as_str()).is_some()).collect();
             asking.approve(services, ticked).await
         }
-        Some("deny") => asking.deny(services).await,
+        Some(NO) => asking.deny(services).await,
         _ => Err(Refusal::new(Code::ValidationFailed, "The form says neither yes nor no.")),
     }
 }
@@ -130,19 +154,24 @@ pub(super) async fn native(services: &Services, asked: &Asked<'_>, asking: Askin
     if !asked.posted() {
         return Ok(Local::secret(data(&asking).to_string()));
     }
-    let target = match asked.field("decision") {
-        Some("approve") => {
+    let decided = match asked.field("decision") {
+        Some(YES) => {
+            let asking = asking.hold(services).await?;
             let scopes = asked.field("scope").map_or(asking.new_scopes(), ScopeSet::from_list);
             asking.approve(services, scopes).await?
         }
-        Some("deny") => asking.deny(services).await?,
+        Some(NO) => asking.hold(services).await?.deny(services).await?,
         _ => {
             return Err(Refusal::new(Code::ValidationFailed, "decision has to be approve or deny.").details(
                 json!({"errors": [{"pointer": "/decision", "rule": "enum", "expected": "approve or deny"}]}),
             ));
         }
     };
-    Ok(Local::secret(json!({"redirect_uri": target}).to_string()))
+    Ok(answered(decided))
+}
+
+fn answered(decided: Decided) -> Local {
+    Local::secret(json!({"redirect_uri": decided.target()}).to_string())
 }
 
 /// The consent data of protocol section 3.

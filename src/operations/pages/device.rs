@@ -1,9 +1,9 @@
 //! `GET, POST /oauth2/device`: a device showed a code, and its user types it here (RFC 8628 section 3.3).
 //!
 //! Whoever guesses has little chance: codes have 34 bits, one has to have signed in, an address may ask some fifteen times
-//! a minute, every wrong code counts as a failed authentication of its address, and five of them end the visit. A code in
-//! the address is only filled in, never followed: somebody may have sent the link, so the person has to look at it, and
-//! then at who asks for what.
+//! a minute, every wrong code counts as a failed authentication of its address, and five of them end the visit, or are
+//! all that a chat app's user has in ten minutes. A code in the address is only filled in, never followed: somebody may
+//! have sent the link, so the person has to look at it, and then at who asks for what.
 
 use askama::Template;
 use http::StatusCode;
@@ -12,9 +12,9 @@ use serde_json::json;
 use super::asked::Asked;
 use super::browser::Browser;
 use super::consent;
-use super::frame::{Frame, show, with_cookie};
+use super::frame::{Frame, Leads, show, with_cookie};
 use super::notice;
-use super::pending::Question;
+use super::pending::{Decided, Question};
 use super::sign_in::{self, Place};
 use crate::error::{Code, Refusal};
 use crate::model::UserId;
@@ -39,10 +39,15 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     let asked = &Asked::of(permit, call)?;
     let code = asked.parameter("user_code").unwrap_or_default();
     if let Some(user) = asked.user(services).await? {
+        let (guesses, now) = (services.guesses(), services.clock.unix_secs());
+        if let Some(wait) = guesses.typed(&user, now).await? {
+            return Err(Refusal::new(Code::RateLimitExceeded, "Too many wrong codes. Wait a while.").retry_after(wait));
+        }
         let Some(question) = Question::device(services, code).await? else {
             asked.guessed(services);
             return Err(unknown());
         };
+        guesses.right(&user, now).await?;
         return consent::native(services, asked, question.for_user(services, user).await?).await;
     }
     let browser = Browser::of(asked.headers, &services.config.public_url)?;
@@ -74,14 +79,15 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     match asked.field("action") {
         Some("approve" | "deny") => {
             let name = asking.app().name.clone();
-            let approved = asked.field("action") == Some("approve");
-            consent::decide(services, asked, asking).await?;
-            if approved {
-                let text = format!("{name} is connected on your device. It may take some seconds to notice.");
-                notice::done(frame, "Your device is connected", &text, "You can close this page.")
-            } else {
-                let text = format!("{name} was not allowed anything.");
-                notice::done(frame, "Not connected", &text, "You can close this page.")
+            match consent::decide(services, asked, asking).await? {
+                Decided::Allowed(_) => {
+                    let text = format!("{name} is connected on your device. It may take some seconds to notice.");
+                    notice::done(frame, "Your device is connected", &text, "You can close this page.")
+                }
+                Decided::Refused(_) => {
+                    let text = format!("{name} was not allowed anything.");
+                    notice::done(frame, "Not connected", &text, "You can close this page.")
+                }
             }
         }
         _ => consent::page(frame, &asking),
@@ -98,7 +104,7 @@ fn form(
 ) -> Result<Local, Refusal> {
     // The code stands in the form's own field here.
     let frame = Frame::of(&services.config, browser, Some(user), PATH, Vec::new());
-    Ok(with_cookie(show(status, &Page { frame, user_code, fault }, [], None)?, browser.set_cookie()?))
+    Ok(with_cookie(show(status, &Page { frame, user_code, fault }, [], Leads::Back)?, browser.set_cookie()?))
 }
 
 fn unknown() -> Refusal {

@@ -88,7 +88,16 @@ impl AppCard {
     }
 }
 
-/// Writes a page. `icons` may be shown in it, and its forms may lead to `target` besides ourselves.
+/// Where the forms of a page lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// To ourselves.
+    Back,
+    /// Through us to a mini-app, and from there wherever that leads on.
+    On,
+}
+
+/// Writes a page. `icons` may be shown in it.
 ///
 /// # Errors
 /// When the template fails, which is our own failure.
@@ -96,10 +105,10 @@ pub fn show<'a>(
     status: StatusCode,
     page: &impl Template,
     icons: impl IntoIterator<Item = &'a Url>,
-    target: Option<&Url>,
+    leads: Leads,
 ) -> Result<Local, Refusal> {
     let body = page.render().map_err(|error| Refusal::internal(format!("a page: {error}")))?;
-    let policy = policy(icons, target);
+    let policy = policy(icons, leads);
     let policy = HeaderValue::from_str(&policy).map_err(|error| Refusal::internal(error.to_string()))?;
     let headers = vec![
         (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
@@ -116,18 +125,23 @@ pub fn with_cookie(mut local: Local, cookie: Option<HeaderValue>) -> Local {
     local
 }
 
-/// Nothing but what the page needs. Chromium holds redirects that follow a form against `form-action` as well, so the
-/// place that a decision leads to has to stand there.
-fn policy<'a>(icons: impl IntoIterator<Item = &'a Url>, target: Option<&Url>) -> String {
+/// Nothing but what the page needs. Chromium holds every redirect that follows a form against `form-action`, not only
+/// the first, and a mini-app may well lead on to another site or into an app of its own; where a decision leads there, the
+/// directive would have to name places that nobody knows. What it guards against, forms that somebody else wrote into a
+/// page, the templates do not let in.
+fn policy<'a>(icons: impl IntoIterator<Item = &'a Url>, leads: Leads) -> String {
     let mut images: Vec<String> = icons.into_iter().map(source).collect();
     images.sort_unstable();
     images.dedup();
     if images.is_empty() {
         images.push("'none'".to_owned());
     }
-    let target = target.map(|target| format!(" {}", source(target))).unwrap_or_default();
+    let forms = match leads {
+        Leads::Back => " form-action 'self';",
+        Leads::On => "",
+    };
     format!(
-        "default-src 'none'; style-src {}; img-src {}; form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src {}; img-src {};{forms} base-uri 'none'; frame-ancestors 'none'",
         *STYLE_SOURCE,
         images.join(" ")
     )
@@ -150,20 +164,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_names_where_the_form_may_lead() {
-        for (target, expected) in [
-            ("https://shop.example/back?x=1;script-src", "https://shop.example"),
+    fn a_policy_names_where_pictures_are() {
+        for (icon, expected) in [
+            ("https://shop.example/icon.png?x=1;script-src", "https://shop.example"),
             ("https://shop.example:8443/", "https://shop.example:8443"),
-            ("http://127.0.0.1:7777/callback", "http://127.0.0.1:7777"),
-            ("http://[::1]:7777/callback", "http:"),
-            ("com.example.shop:/callback", "com.example.shop:"),
-            ("com.example.shop://odd host/callback", "com.example.shop:"),
+            ("http://127.0.0.1:7777/icon", "http://127.0.0.1:7777"),
+            ("http://[::1]:7777/icon", "http:"),
         ] {
-            let Ok(target) = Url::parse(target) else { continue };
-            let policy = policy([], Some(&target));
-            assert!(policy.contains(&format!("form-action 'self' {expected};")), "{policy}");
+            let policy = policy([&Url::parse(icon).unwrap()], Leads::Back);
+            assert!(policy.contains(&format!("img-src {expected}; form-action 'self';")), "{policy}");
             assert!(policy.contains("default-src 'none'") && policy.ends_with("frame-ancestors 'none'"), "{policy}");
             assert_eq!(policy.matches("script-src").count(), 0, "{policy}");
         }
+        assert!(!policy([], Leads::On).contains("form-action"));
     }
 }

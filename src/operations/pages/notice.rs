@@ -3,7 +3,7 @@
 use askama::Template;
 use http::StatusCode;
 
-use super::frame::{Frame, show};
+use super::frame::{Frame, Leads, show};
 use crate::error::{Code, Refusal};
 use crate::operations::Local;
 
@@ -29,16 +29,16 @@ pub fn of_refusal(refusal: &Refusal, server_name: &str, request_id: &str) -> Res
             ("That was a little fast", wait.as_str())
         }
         (_, Code::NotFound, _) => {
-            ("This request is no longer good", "Go back to the mini-app and start again. Nothing was allowed.")
+            ("This request is no longer good", "Go back to the mini-app. If it does not go on there, start again.")
         }
         (status, _, _) if status.is_server_error() => {
             ("This does not work at the moment", "It is not your fault. Wait a little, then load this page again.")
         }
-        _ => ("This did not work", "Go back to the mini-app and start again. Nothing was allowed."),
+        _ => ("This did not work", "Go back to the mini-app and start again."),
     };
     let frame = Frame::plain(server_name);
     let page = Notice { frame, title, text: refusal.message(), next, code: Some(request_id) };
-    show(refusal.status(), &page, [], None)
+    show(refusal.status(), &page, [], Leads::Back)
 }
 
 /// That something is done.
@@ -46,5 +46,5 @@ pub fn of_refusal(refusal: &Refusal, server_name: &str, request_id: &str) -> Res
 /// # Errors
 /// When the template fails, which is our own failure.
 pub fn done(frame: Frame, title: &str, text: &str, next: &str) -> Result<Local, Refusal> {
-    show(StatusCode::OK, &Notice { frame, title, text, next, code: None }, [], None)
+    show(StatusCode::OK, &Notice { frame, title, text, next, code: None }, [], Leads::Back)
 }

@@ -1,8 +1,12 @@
 //! What is being decided on, and what a decision sets off: the one place where the pages meet the OAuth server's memory.
+//!
+//! A browser drops the answer to a button that is pressed again. So for as long as a code lives, and nobody has redeemed
+//! it, whoever said yes to a question or no is told once more where that leads.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use url::Url;
 
 use crate::config::MiniApp;
@@ -10,9 +14,16 @@ use crate::error::{Code, Refusal};
 use crate::metrics::{OauthAnswer, OauthFlow};
 use crate::model::oauth::device::Answer;
 use crate::model::oauth::{Consent, Device, GrantId, UserCode};
-use crate::model::{ScopeSet, UserId, wording};
+use crate::model::{MiniAppId, ScopeSet, UserId, wording};
 use crate::operations::Services;
 use crate::store::oauth::{Credential, Held, Kind};
+
+/// What buttons and chat apps say for yes.
+pub const YES: &str = "approve";
+/// And for no.
+pub const NO: &str = "deny";
+/// What is sealed as an answer that may be asked for again.
+const TOLD: &str = "consent answer";
 
 /// A question that waits for an answer.
 pub struct Question {
@@ -34,18 +45,35 @@ pub struct Asking {
     target: Option<Url>,
 }
 
+/// What became of a question.
+pub enum Decided {
+    /// Something was allowed. Where the browser goes with the code; nowhere for a device.
+    Allowed(Option<String>),
+    /// Nothing was.
+    Refused(Option<String>),
+}
+
+impl Decided {
+    /// Where the browser goes, if anywhere.
+    pub fn target(self) -> Option<String> {
+        match self {
+            Decided::Allowed(target) | Decided::Refused(target) => target,
+        }
+    }
+}
+
 impl Question {
-    /// The question that `authorize` put.
+    /// The question that `authorize` put, unless it is unknown, over or answered.
     ///
     /// # Errors
-    /// 404 when it is unknown, over or answered; 503 when the store does not say.
-    pub async fn consent(services: &Services, session: &str) -> Result<Question, Refusal> {
-        let session = Credential::parse(Kind::Consent, session).ok_or_else(over)?;
-        let held = services.questions().get(&session).await?.ok_or_else(over)?;
-        let app = services.active_app(&held.value.client.app).ok_or_else(over)?;
+    /// 503 when the store does not say.
+    pub async fn consent(services: &Services, session: &str) -> Result<Option<Question>, Refusal> {
+        let Some(session) = Credential::parse(Kind::Consent, session) else { return Ok(None) };
+        let Some(held) = services.questions().get(&session).await? else { return Ok(None) };
+        let app = services.active_app(&held.value.client.app);
         // A code must not go where the mini-app has stopped listening since it asked.
-        app.redirect_uri(&held.value.redirect).ok_or_else(over)?;
-        Ok(Question { app, what: What::Consent { session, held } })
+        let app = app.filter(|app| app.redirect_uri(&held.value.redirect).is_some());
+        Ok(app.map(|app| Question { app, what: What::Consent { session, held } }))
     }
 
     /// The question of the device that shows `typed`, if one waits for an answer.
@@ -67,20 +95,28 @@ impl Question {
         &self.app
     }
 
-    /// Puts the question to a user, from now on to this one alone.
+    /// A user at a browser says that it is somebody else who sits there: the question is no longer theirs.
     ///
     /// # Errors
-    /// 403 when it was put to somebody else; 503 when the store does not say.
+    /// 503 when the store does not answer.
+    pub async fn give_back(&self, services: &Services, user: &UserId) -> Result<(), Refusal> {
+        if let What::Consent { session, .. } = &self.what {
+            services.questions().release(session, user, services.config.oauth.session_ttl).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts the question to a user.
+    ///
+    /// # Errors
+    /// 403 when it is somebody else's; 503 when the store does not say.
     pub async fn for_user(self, services: &Services, user: UserId) -> Result<Asking, Refusal> {
         let Question { app, what } = self;
         let (what, asked, target) = match what {
             What::Consent { session, held } => {
-                let ttl = services.config.oauth.session_ttl;
-                let bound = services.questions().identify(&session, held, user.clone(), ttl).await?;
-                let held = bound.ok_or_else(|| {
-                    Refusal::new(Code::Forbidden, "Somebody else is answering this request.")
-                        .inside("the consent session is bound to another user, or was answered meanwhile")
-                })?;
+                if held.value.user.as_ref().is_some_and(|bound| *bound != user) {
+                    return Err(anothers());
+                }
                 let target = Url::parse(held.value.redirect.as_str())
                     .map_err(|error| Refusal::internal(format!("a stored redirect URI: {error}")))?;
                 let asked = held.value.scopes;
@@ -120,6 +156,28 @@ impl Asking {
         self.known
     }
 
+    /// Makes the question its user's, whom nobody answers for from then on: whoever got to know its address could
+    /// answer it as somebody else, and have the mini-app act on another account than its user thinks. In a browser it is
+    /// theirs as soon as they see it; a chat app, where one may change the account, makes it theirs by answering.
+    ///
+    /// # Errors
+    /// 403 when it is somebody else's, 404 when it was answered meanwhile; 503 when the store does not answer.
+    pub async fn hold(self, services: &Services) -> Result<Asking, Refusal> {
+        let Asking { question: Question { app, what }, user, new, known, target } = self;
+        let what = match what {
+            What::Consent { session, held } => {
+                let (questions, ttl) = (services.questions(), services.config.oauth.session_ttl);
+                match questions.identify(&session, held, user.clone(), ttl).await? {
+                    Some(held) => What::Consent { session, held },
+                    None if questions.get(&session).await?.is_some() => return Err(anothers()),
+                    None => return Err(over()),
+                }
+            }
+            device @ What::Device { .. } => device,
+        };
+        Ok(Asking { question: Question { app, what }, user, new, known, target })
+    }
+
     /// Whether a device asks.
     pub fn is_device(&self) -> bool {
         matches!(self.question.what, What::Device { .. })
@@ -130,64 +188,76 @@ impl Asking {
         self.target.as_ref()
     }
 
-    /// The user's yes, to `ticked` among the new scopes. Says where the browser goes with the code, if anywhere.
+    /// The user's yes, to `ticked` among the new scopes. A yes to nothing is a no.
     ///
-    /// The approvals are written first: they open nothing by themselves, and a grant without them would be asked about
-    /// again.
+    /// What was approved is written last, so that nothing is remembered of an answer that did not count. A failure to do
+    /// so changes nothing of the answer: the user is asked again next time.
     ///
     /// # Errors
     /// 404 when it was answered meanwhile; 503 when the store does not answer.
-    pub async fn approve(self, services: &Services, ticked: ScopeSet) -> Result<Option<String>, Refusal> {
+    pub async fn approve(self, services: &Services, ticked: ScopeSet) -> Result<Decided, Refusal> {
         let granted = ticked.intersection(self.new).union(self.known);
         if granted.difference(ScopeSet::UNASKED).is_empty() && !self.new.is_empty() {
-            // Nothing was ticked: a yes to nothing is a no.
-            return self.deny(services).await;
+            return self.refuse(services, YES).await;
         }
         // What is taken back from here on, wherever that is, takes this yes along.
         services.revocations.look().await?;
         let (now, known) = (services.clock.unix(), services.verifier.revocations().known());
-        let new = ticked.intersection(self.new);
-        services.approvals().add(&self.user, &self.question.app.id, new, now.as_secs()).await?;
         let millis = millis(now);
         let flow = self.flow();
         let target = match self.question.what {
             What::Consent { session, held } => {
-                let consent = held.value.clone();
-                let ttl = services.config.oauth.code_ttl;
-                let code = services.questions().approve(&session, held, granted, (millis, known), ttl).await?;
-                let code = code.ok_or_else(over)?;
-                Some(consent.address(services.config.issuer(), &[("code", code.expose())]))
+                let code = Credential::another(Kind::Code, session.grant())?;
+                let target = held.value.address(services.config.issuer(), &[("code", code.expose())]);
+                let kept = seal(services, &session, &self.user, YES, &target)?;
+                let (granted, ttl) = ((granted, &code), services.config.oauth.code_ttl);
+                if !services.questions().approve(&session, held, granted, kept, (millis, known), ttl).await? {
+                    return told_before(services, &session, &self.user, YES).await;
+                }
+                Some(target)
             }
             What::Device { id, held } => {
-                let approved = held.value.clone().approved(self.user, granted, millis, known).ok_or_else(over)?;
-                let done = services.devices().change(id, &held, &approved, millis).await?;
-                done.then_some(None).ok_or_else(over)?
+                let yes = |device: Device| device.approved(self.user.clone(), granted, millis, known);
+                settle(services, id, held, yes).await?;
+                None
             }
         };
         services.metrics.oauth_answers.inc(flow, OauthAnswer::Approved);
-        Ok(target)
+        let (app, new) = (&self.question.app.id, ticked.intersection(self.new));
+        if let Err(refusal) = remember(services, &self.user, app, new, (now.as_secs(), known)).await {
+            log::error!("what was approved for {app} is not remembered: {refusal}");
+        }
+        Ok(Decided::Allowed(target))
     }
 
     /// The user's no.
     ///
     /// # Errors
     /// As [`Asking::approve`].
-    pub async fn deny(self, services: &Services) -> Result<Option<String>, Refusal> {
+    pub async fn deny(self, services: &Services) -> Result<Decided, Refusal> {
+        self.refuse(services, NO).await
+    }
+
+    async fn refuse(self, services: &Services, said: &str) -> Result<Decided, Refusal> {
         let flow = self.flow();
         let target = match self.question.what {
             What::Consent { session, held } => {
-                let done = services.questions().refuse(&session, &held).await?;
                 let fault = [("error", "access_denied"), ("error_description", "The user said no.")];
-                done.then(|| Some(held.value.address(services.config.issuer(), &fault))).ok_or_else(over)?
+                let target = held.value.address(services.config.issuer(), &fault);
+                let kept = seal(services, &session, &self.user, said, &target)?;
+                let ttl = services.config.oauth.code_ttl;
+                if !services.questions().refuse(&session, &held, kept, ttl).await? {
+                    return told_before(services, &session, &self.user, said).await;
+                }
+                Some(target)
             }
             What::Device { id, held } => {
-                let denied = held.value.clone().denied().ok_or_else(over)?;
-                let done = services.devices().change(id, &held, &denied, millis(services.clock.unix())).await?;
-                done.then_some(None).ok_or_else(over)?
+                settle(services, id, held, Device::denied).await?;
+                None
             }
         };
         services.metrics.oauth_answers.inc(flow, OauthAnswer::Denied);
-        Ok(target)
+        Ok(Decided::Refused(target))
     }
 
     fn flow(&self) -> OauthFlow {
@@ -195,10 +265,85 @@ impl Asking {
     }
 }
 
+/// Remembers what was approved at `now` (seconds since the Unix epoch), unless it has been withdrawn since `known` was the
+/// last revocation: a withdrawal revokes before it looks for approvals, so one that missed these is seen here.
+async fn remember(
+    services: &Services,
+    user: &UserId,
+    app: &MiniAppId,
+    new: ScopeSet,
+    (now, known): (u64, u64),
+) -> Result<(), Refusal> {
+    services.approvals().add(user, app, new, now).await?;
+    services.revocations.look().await?;
+    if services.verifier.revocations().end("", user, app, known) {
+        services.approvals().remove(user, app, new).await?;
+    }
+    Ok(())
+}
+
+/// What `user` was told who has said this, [`YES`] or [`NO`], to the question of `session`.
+///
+/// # Errors
+/// 404 when they have not, or a code has been redeemed since; 503 when the store does not say.
+pub async fn again(services: &Services, session: &str, user: &UserId, said: &str) -> Result<Decided, Refusal> {
+    let session = Credential::parse(Kind::Consent, session).ok_or_else(over)?;
+    told_before(services, &session, user, said).await
+}
+
+async fn told_before(services: &Services, session: &Credential, user: &UserId, said: &str) -> Result<Decided, Refusal> {
+    let kept = services.questions().told(session).await?.ok_or_else(over)?;
+    let opened = std::str::from_utf8(&kept)
+        .ok()
+        .and_then(|kept| services.keyring.sealer().open(TOLD, &whose(session, user, said), kept).ok());
+    let target = opened.and_then(|target| String::from_utf8(target.to_vec()).ok()).ok_or_else(over)?;
+    match services.grants().get(session.grant()).await? {
+        // A second use of its code would end the grant.
+        Some(held) if held.value.family.is_some() => Err(over()),
+        Some(held) if services.is_withdrawn(session.grant(), &held.value) => Err(over()),
+        Some(_) => Ok(Decided::Allowed(Some(target))),
+        None => Ok(Decided::Refused(Some(target))),
+    }
+}
+
+fn seal(services: &Services, session: &Credential, user: &UserId, said: &str, told: &str) -> Result<Bytes, Refusal> {
+    let sealed = services.keyring.sealer().seal(TOLD, &whose(session, user, said), told.as_bytes());
+    sealed.map(Bytes::from).map_err(|error| Refusal::internal(error.to_string()))
+}
+
+/// Nobody else, and nobody who says something else, is told.
+fn whose(session: &Credential, user: &UserId, said: &str) -> String {
+    format!("{}/{}/{said}/{user}", session.grant(), session.hash())
+}
+
+/// Writes the user's answer to a device down. The device asks all the while, and each of its questions changes what is
+/// stored of it; only another answer stands in the way of this one.
+async fn settle(
+    services: &Services,
+    id: GrantId,
+    mut held: Held<Device>,
+    answered: impl Fn(Device) -> Option<Device>,
+) -> Result<(), Refusal> {
+    loop {
+        let changed = answered(held.value.clone()).ok_or_else(over)?;
+        if services.devices().change(id, &held, &changed, millis(services.clock.unix())).await? {
+            return Ok(());
+        }
+        let waits = services.devices().get(id).await?;
+        held = waits.filter(|now| now.value.hash == changed.hash).ok_or_else(over)?;
+    }
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn over() -> Refusal {
+fn anothers() -> Refusal {
+    Refusal::new(Code::Forbidden, "Somebody else is answering this request.")
+        .inside("the consent session is bound to another user")
+}
+
+/// A question that is unknown, over or answered.
+pub fn over() -> Refusal {
     Refusal::new(Code::NotFound, "This request has expired, or has been answered already.")
 }

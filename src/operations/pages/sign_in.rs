@@ -10,11 +10,14 @@ use http::StatusCode;
 
 use super::asked::Asked;
 use super::browser::Browser;
-use super::frame::{Frame, show, with_cookie};
+use super::frame::{Frame, Leads, show, with_cookie};
 use crate::config::SignIn;
 use crate::error::{Code, Refusal};
 use crate::model::UserId;
 use crate::operations::{Local, Services};
+
+/// The `action` of the button "Not you?".
+pub const SIGN_OUT: &str = "sign_out";
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -76,7 +79,7 @@ pub async fn act(
     asked: &Asked<'_>,
 ) -> Result<Option<Local>, Refusal> {
     match asked.field("action") {
-        Some("sign_out") => {
+        Some(SIGN_OUT) => {
             services.visits().end(browser.cookie()).await?;
             Ok(Some(Local::see_other(&place.address())?))
         }
@@ -125,5 +128,5 @@ fn form(
     let offered = services.config.oauth.sign_in == SignIn::Homeserver && services.homeserver.is_some();
     let frame = place.frame(services, browser, None);
     let page = Page { frame, purpose: &place.purpose, fault, offered, user };
-    Ok(with_cookie(show(status, &page, [], None)?, browser.set_cookie()?))
+    Ok(with_cookie(show(status, &page, [], Leads::Back)?, browser.set_cookie()?))
 }

@@ -15,6 +15,7 @@ use crate::config::{MiniApp, ResourceServer};
 use crate::error::{Challenge, Code, OauthError, Refusal};
 use crate::model::miniapp::ClientType;
 use crate::model::oauth::ClientId;
+use crate::policy::rate_limit::LimitKey;
 use crate::policy::validate::Form;
 use crate::store::seal::sha256;
 use crate::upstream::forward::Identity;
@@ -74,7 +75,11 @@ pub fn of_request(
     };
     if let Some(server) = resource_servers.iter().find(|server| server.id == id) {
         let known = holds(&server.secret_hashes, &secret);
-        return if known { Ok(Caller::ResourceServer) } else { Err(unknown("a resource server's secret is wrong")) };
+        return if known {
+            Ok(Caller::ResourceServer(LimitKey::resource_server(&id)))
+        } else {
+            Err(unknown("a resource server's secret is wrong"))
+        };
     }
     Ok(Caller::Client(Arc::new(in_force(proven(registry, &id, &secret)?)?)))
 }

@@ -56,6 +56,7 @@ use crate::model::oauth::ClientId;
 use crate::model::rows::Auth;
 use crate::model::token::looks_like_tep;
 use crate::model::{MiniAppId, Operation, ScopeSet, UserId};
+use crate::policy::rate_limit::LimitKey;
 use crate::policy::validate::Form;
 use crate::upstream::forward::Identity;
 
@@ -75,8 +76,8 @@ pub enum Caller {
     Client(Arc<Client>),
     /// A mini-app that keeps no secret, by its name alone: anybody could say so.
     Named(Arc<Client>),
-    /// A server that may look at everybody's tokens.
-    ResourceServer,
+    /// A server that may look at everybody's tokens, by its own bucket.
+    ResourceServer(LimitKey),
 }
 
 /// A mini-app as an OAuth client.
@@ -98,9 +99,11 @@ impl Caller {
         match self {
             Caller::Tep(token) => Some(&token.claims.user),
             Caller::Matrix(user) => Some(&user.user),
-            Caller::Anonymous | Caller::Homeserver | Caller::Client(_) | Caller::Named(_) | Caller::ResourceServer => {
-                None
-            }
+            Caller::Anonymous
+            | Caller::Homeserver
+            | Caller::Client(_)
+            | Caller::Named(_)
+            | Caller::ResourceServer(_) => None,
         }
     }
 
@@ -109,7 +112,7 @@ impl Caller {
         match self {
             Caller::Tep(token) => Some(&token.claims.app),
             Caller::Client(client) | Caller::Named(client) => Some(&client.app.id),
-            Caller::Anonymous | Caller::Homeserver | Caller::Matrix(_) | Caller::ResourceServer => None,
+            Caller::Anonymous | Caller::Homeserver | Caller::Matrix(_) | Caller::ResourceServer(_) => None,
         }
     }
 
@@ -122,7 +125,7 @@ impl Caller {
             | Caller::Matrix(_)
             | Caller::Client(_)
             | Caller::Named(_)
-            | Caller::ResourceServer => None,
+            | Caller::ResourceServer(_) => None,
         }
     }
 
@@ -132,7 +135,7 @@ impl Caller {
             Caller::Tep(token) => &token.identity,
             Caller::Matrix(user) => &user.identity,
             Caller::Client(client) | Caller::Named(client) => &client.identity,
-            Caller::Anonymous | Caller::Homeserver | Caller::ResourceServer => NOBODY,
+            Caller::Anonymous | Caller::Homeserver | Caller::ResourceServer(_) => NOBODY,
         }
     }
 
@@ -141,9 +144,11 @@ impl Caller {
         match self {
             Caller::Tep(token) => Some(token.user_hash),
             Caller::Matrix(user) => Some(user.user_hash),
-            Caller::Anonymous | Caller::Homeserver | Caller::Client(_) | Caller::Named(_) | Caller::ResourceServer => {
-                None
-            }
+            Caller::Anonymous
+            | Caller::Homeserver
+            | Caller::Client(_)
+            | Caller::Named(_)
+            | Caller::ResourceServer(_) => None,
         }
     }
 }

@@ -225,7 +225,7 @@ async fn caller(authn: &Authn, auth: Auth, value: Option<&str>) -> Result<&'stat
         Ok(Caller::Matrix(_)) => Ok("matrix"),
         Ok(Caller::Homeserver) => Ok("homeserver"),
         Ok(Caller::Client(_)) => Ok("client"),
-        Ok(Caller::Named(_) | Caller::ResourceServer) => Ok("by form"),
+        Ok(Caller::Named(_) | Caller::ResourceServer(_)) => Ok("by form"),
         Err(refusal) => Err((refusal.code(), refusal.challenge_kind())),
     }
 }

@@ -184,7 +184,7 @@ fn account_of(caller: &Caller) -> Option<LimitKey> {
         Caller::Tep(token) => Some(token.app_user_key),
         Caller::Matrix(user) => Some(user.user_key),
         Caller::Client(client) => Some(LimitKey::app(&client.app.id)),
-        Caller::Anonymous | Caller::Homeserver | Caller::Named(_) | Caller::ResourceServer => None,
+        Caller::Anonymous | Caller::Homeserver | Caller::Named(_) | Caller::ResourceServer(_) => None,
     }
 }
 

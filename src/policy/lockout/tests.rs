@@ -5,7 +5,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::config::Lockout as Numbers;
 use crate::policy::authn::testing::{House, NOW, claims_with, verify};
 use crate::policy::rate_limit::testing::{PATIENT, engine_by, until};
-use crate::policy::rate_limit::{Buckets, Shared};
+use crate::policy::rate_limit::{Buckets, LimitKey, Shared};
 use crate::store::redis::testing::Server;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -133,7 +133,9 @@ async fn a_suspension_is_the_callers_alone_and_never_an_addresss() {
     let bob = stage.caller("ma_shop", "@bob:tween.example");
     for _ in 0..30 {
         stage.violate(&alice).await;
-        for nobody in [Caller::Anonymous, Caller::Homeserver, Caller::ResourceServer] {
+        for nobody in
+            [Caller::Anonymous, Caller::Homeserver, Caller::ResourceServer(LimitKey::resource_server("wallet"))]
+        {
             stage.violate(&nobody).await;
             assert!(stage.refused(&nobody, Operation::OauthAuthorize).await.is_none());
         }

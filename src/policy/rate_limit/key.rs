@@ -25,6 +25,7 @@ const V6: u8 = 2;
 const APP_USER: u8 = 3;
 const USER: u8 = 4;
 const APP: u8 = 5;
+const RESOURCE_SERVER: u8 = 6;
 
 impl LimitKey {
     /// A user of a mini-app: the key of every call with a TEP token, except under policies that follow the user.
@@ -40,6 +41,11 @@ impl LimitKey {
     /// A client that has authenticated as itself, on `/oauth2/*`.
     pub fn app(app: &MiniAppId) -> Self {
         Self::named(APP, &[app.as_str().as_bytes()])
+    }
+
+    /// A server that looks at tokens, by the name that the config gives it.
+    pub fn resource_server(id: &str) -> Self {
+        Self::named(RESOURCE_SERVER, &[id.as_bytes()])
     }
 
     /// An address. IPv6 counts by /64, which is what one subscriber is given; v4-mapped addresses are IPv4.
@@ -69,6 +75,7 @@ impl fmt::Debug for LimitKey {
             V6 => "IPv6 network",
             APP_USER => "mini-app and user",
             USER => "user",
+            RESOURCE_SERVER => "resource server",
             _ => "mini-app",
         };
         write!(f, "LimitKey({kind})")
@@ -112,6 +119,7 @@ mod tests {
             LimitKey::user(&bob),
             LimitKey::app(&a),
             LimitKey::app(&b),
+            LimitKey::resource_server("ma_a"),
             LimitKey::ip("0.0.0.1".parse().unwrap()),
             LimitKey::ip("0:0:0:1::".parse().unwrap()),
         ];

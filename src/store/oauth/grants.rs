@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::value::{self, Held};
-use super::{Credential, devices, index, partition};
+use super::{Credential, devices, index, partition, questions};
 use crate::model::oauth::grant::REPEAT_WITHIN;
 use crate::model::oauth::{Device, Digest, Grant, GrantId};
 use crate::model::{MiniAppId, UserId};
@@ -183,8 +183,12 @@ impl Grants {
     /// When the store fails.
     pub async fn end(&self, id: GrantId) -> Result<Option<Grant>, StoreError> {
         let Some(held) = self.get(id).await? else { return Ok(None) };
-        let batch =
-            Batch::new(partition(id))?.when(NAME, Condition::Present).delete(NAME).delete(ANSWER).delete(devices::NAME);
+        let batch = Batch::new(partition(id))?
+            .when(NAME, Condition::Present)
+            .delete(NAME)
+            .delete(ANSWER)
+            .delete(devices::NAME)
+            .delete(questions::TOLD);
         let ended = self.store.apply(batch).await? == Applied::Done;
         index::drop_entry(&*self.store, id, &held.value.user, &held.value.client.app).await?;
         Ok(ended.then_some(held.value))

@@ -11,6 +11,7 @@
 //! | `listing` | grants page by page, for operators |
 //! | `approvals` | what users have approved |
 //! | `visits` | who sits at a browser |
+//! | `guesses` | wrong user codes that chat apps sent |
 //!
 //! A permission has one partition for its whole life, from the question to the last refresh token, and every secret
 //! carries its id: whatever happens to it is one conditional batch, so that of many requests at the same instant one
@@ -20,6 +21,7 @@ pub mod approvals;
 pub mod credential;
 pub mod devices;
 pub mod grants;
+pub mod guesses;
 mod index;
 pub mod listing;
 pub mod questions;
@@ -33,6 +35,7 @@ pub use approvals::Approvals;
 pub use credential::{Credential, Kind};
 pub use devices::Devices;
 pub use grants::Grants;
+pub use guesses::Guesses;
 pub use questions::Questions;
 pub use value::Held;
 pub use visits::Visits;

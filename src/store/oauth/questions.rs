@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::value::{self, Held};
 use super::{Credential, Kind, index, partition};
 use crate::model::oauth::{Consent, Digest};
 use crate::model::{ScopeSet, UserId};
-use crate::store::{Applied, Backend, Batch, Condition, Read, StoreError};
+use crate::store::{Applied, Backend, Batch, Condition, Read, StoreError, Version};
 
 pub(super) const NAME: &str = "consent";
+/// What the user was told, sealed by whoever wrote it, for a browser that dropped it.
+pub(super) const TOLD: &str = "told";
 
 /// Everybody's open questions.
 #[derive(Clone, Debug)]
@@ -53,36 +57,66 @@ impl Questions {
         Ok(ours.then_some(Held { value: open.value.consent, version: open.version }))
     }
 
-    /// Binds a question to the user who has proven who they are. `None`: it is somebody else's, or somebody was faster.
+    /// Binds a question to the user who has proven who they are. `None`: it is somebody else's, or answered.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn identify(
         &self,
         session: &Credential,
-        held: Held<Consent>,
+        mut held: Held<Consent>,
         user: UserId,
         ttl: Duration,
     ) -> Result<Option<Held<Consent>>, StoreError> {
-        if held.value.user.as_ref() == Some(&user) {
-            return Ok(Some(held));
+        while held.value.user.as_ref() != Some(&user) {
+            let Some(consent) = held.value.identified(user.clone()) else { return Ok(None) };
+            if let Some(bound) = self.replace(session, held.version, consent, ttl).await? {
+                return Ok(Some(bound));
+            }
+            // Somebody was faster, perhaps the same user in another tab.
+            let Some(now) = self.get(session).await? else { return Ok(None) };
+            held = now;
         }
-        let Some(consent) = held.value.identified(user) else { return Ok(None) };
+        Ok(Some(held))
+    }
+
+    /// `user` gives a question back that is bound to them: whoever proves next who they are may have it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn release(&self, session: &Credential, user: &UserId, ttl: Duration) -> Result<(), StoreError> {
+        while let Some(held) = self.get(session).await?
+            && held.value.user.as_ref() == Some(user)
+        {
+            let consent = Consent { user: None, ..held.value };
+            if self.replace(session, held.version, consent, ttl).await?.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// An open question changed; `None`: somebody was faster.
+    async fn replace(
+        &self,
+        session: &Credential,
+        version: Version,
+        consent: Consent,
+        ttl: Duration,
+    ) -> Result<Option<Held<Consent>>, StoreError> {
         let open = Open { hash: session.hash(), consent };
         let batch = Batch::new(partition(session.grant()))?
-            .when(NAME, Condition::Is(held.version))
+            .when(NAME, Condition::Is(version))
             .put(NAME, value::write(&open)?, Some(ttl))
             .relaxed();
         let version = batch.version;
-        Ok(match self.store.apply(batch).await? {
-            Applied::Done => Some(Held { value: open.consent, version }),
-            Applied::Conflict { .. } => None,
-        })
+        let done = self.store.apply(batch).await? == Applied::Done;
+        Ok(done.then_some(Held { value: open.consent, version }))
     }
 
-    /// The user's yes to `scopes`: the question is gone and there is a grant with a code, both or neither. `None`: nobody
-    /// has proven who they are, or it was answered before. `now` is in milliseconds since the Unix epoch, and `known` the
-    /// last revocation that was known before.
+    /// The user's yes to `scopes`: the question is gone and there is a grant with `code`, both or neither. `told` is kept
+    /// as long as the code. `false`: nobody has proven who they are, or it was answered before. `now` is in milliseconds
+    /// since the Unix epoch, and `known` the last revocation that was known before.
     ///
     /// # Errors
     /// When the store fails.
@@ -90,29 +124,46 @@ impl Questions {
         &self,
         session: &Credential,
         held: Held<Consent>,
-        scopes: ScopeSet,
+        (scopes, code): (ScopeSet, &Credential),
+        told: Bytes,
         (now, known): (u64, u64),
         code_ttl: Duration,
-    ) -> Result<Option<Credential>, StoreError> {
-        let code = Credential::another(Kind::Code, session.grant())?;
-        let Some(grant) = held.value.approved(scopes, code.hash(), now, known) else { return Ok(None) };
+    ) -> Result<bool, StoreError> {
+        let Some(grant) = held.value.approved(scopes, code.hash(), now, known) else { return Ok(false) };
         index::add(&*self.store, session.grant(), &grant).await?;
-        let batch = Batch::new(partition(session.grant()))?.when(NAME, Condition::Is(held.version)).delete(NAME).put(
-            super::grants::NAME,
-            value::write(&grant)?,
-            Some(code_ttl),
-        );
-        Ok((self.store.apply(batch).await? == Applied::Done).then_some(code))
+        let batch = Batch::new(partition(session.grant()))?
+            .when(NAME, Condition::Is(held.version))
+            .delete(NAME)
+            .put(super::grants::NAME, value::write(&grant)?, Some(code_ttl))
+            .put(TOLD, told, Some(code_ttl));
+        Ok(self.store.apply(batch).await? == Applied::Done)
     }
 
-    /// The user's no. `false`: it was answered before.
+    /// The user's no; `told` is kept for `ttl`. `false`: it was answered before.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn refuse(&self, session: &Credential, held: &Held<Consent>) -> Result<bool, StoreError> {
-        let batch =
-            Batch::new(partition(session.grant()))?.when(NAME, Condition::Is(held.version)).delete(NAME).relaxed();
+    pub async fn refuse(
+        &self,
+        session: &Credential,
+        held: &Held<Consent>,
+        told: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let batch = Batch::new(partition(session.grant()))?
+            .when(NAME, Condition::Is(held.version))
+            .delete(NAME)
+            .put(TOLD, told, Some(ttl))
+            .relaxed();
         Ok(self.store.apply(batch).await? == Applied::Done)
+    }
+
+    /// What the user was told who answered a question not long ago.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn told(&self, session: &Credential) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.store.get(&partition(session.grant()), TOLD, Read::Latest).await?.map(|entry| entry.value))
     }
 }
 

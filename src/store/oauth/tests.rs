@@ -55,7 +55,9 @@ async fn code(store: &Arc<dyn Backend>) -> Credential {
     let session = questions.put(&consent(), MINUTE).await.unwrap();
     let held = questions.get(&session).await.unwrap().unwrap();
     let held = questions.identify(&session, held, alice(), MINUTE).await.unwrap().unwrap();
-    questions.approve(&session, held, scopes(), (NOW, 0), MINUTE).await.unwrap().unwrap()
+    let code = Credential::another(Kind::Code, session.grant()).unwrap();
+    assert!(questions.approve(&session, held, (scopes(), &code), Bytes::new(), (NOW, 0), MINUTE).await.unwrap());
+    code
 }
 
 #[tokio::test]
@@ -66,15 +68,18 @@ async fn a_question_is_answered_once() {
     let stranger = Credential::another(Kind::Consent, session.grant()).unwrap();
     assert!(questions.get(&stranger).await.unwrap().is_none(), "knowing the grant's id is not enough");
     let held = questions.get(&session).await.unwrap().unwrap();
-    assert!(questions.approve(&session, held.clone(), scopes(), (NOW, 0), MINUTE).await.unwrap().is_none());
+    let code = Credential::another(Kind::Code, session.grant()).unwrap();
+    let told = Bytes::from_static(b"sealed");
+    let approve = |held| questions.approve(&session, held, (scopes(), &code), told.clone(), (NOW, 0), MINUTE);
+    assert!(!approve(held.clone()).await.unwrap());
     let held = questions.identify(&session, held, alice(), MINUTE).await.unwrap().unwrap();
     let mallory = UserId::parse("@mallory:tween.example").unwrap();
     assert!(questions.identify(&session, held.clone(), mallory, MINUTE).await.unwrap().is_none());
-    let answers = (0..50).map(|_| questions.approve(&session, held.clone(), scopes(), (NOW, 0), MINUTE));
-    let codes: Vec<_> = join_all(answers).await.into_iter().filter_map(Result::unwrap).collect();
-    assert_eq!(codes.len(), 1);
+    let answers = join_all((0..50).map(|_| approve(held.clone()))).await;
+    assert_eq!(answers.into_iter().filter(|done| *done == Ok(true)).count(), 1);
+    assert_eq!(questions.told(&session).await.unwrap(), Some(told.clone()));
     assert!(questions.get(&session).await.unwrap().is_none());
-    assert!(!questions.refuse(&session, &held).await.unwrap());
+    assert!(!questions.refuse(&session, &held, told.clone(), MINUTE).await.unwrap());
 }
 
 #[tokio::test]

@@ -117,7 +117,10 @@ async fn code(setup: &Setup, edge: &Edge) -> String {
     let held = questions.identify(&session, held, alice, MINUTE).await.unwrap().unwrap();
     let (scopes, now) = (held.value.scopes, u64::try_from(Clock::system().unix().as_millis()).unwrap());
     let known = RevocationLog::new(open(setup), Clock::system()).number().await.unwrap();
-    questions.approve(&session, held, scopes, (now, known), MINUTE).await.unwrap().unwrap().expose().to_owned()
+    let code = Credential::another(Kind::Code, session.grant()).unwrap();
+    let granted = (scopes, &code);
+    assert!(questions.approve(&session, held, granted, Default::default(), (now, known), MINUTE).await.unwrap());
+    code.expose().to_owned()
 }
 
 async fn post(edge: &Edge, path: &str, secret: &str, form: &[(&str, &str)]) -> (u16, Value) {

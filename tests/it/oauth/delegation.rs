@@ -51,7 +51,7 @@ fn a_delegated_session_ends_after_a_day() {
     assert_eq!(status, 400, "nor is the last answer given again");
     assert!(!active(&edge, &last["access_token"]) && !active(&edge, &last["refresh_token"]));
     let (status, refused) = exchange(&edge, last["access_token"].as_str().unwrap());
-    assert_eq!((status, &refused["error"]), (400, &json!("invalid_grant")), "it does not prolong itself");
+    assert_eq!((status, &refused["error"]), (400, &json!("invalid_request")), "it does not prolong itself");
     let (status, anew) = exchange(&edge, &alice);
     assert_eq!((status, &anew["expires_in"]), (200, &json!(3600)), "the Matrix session begins another: {anew}");
 }

@@ -132,9 +132,9 @@ fn a_matrix_session_is_delegated_for_what_was_approved() {
     let answer = exchange(&token, "wallet:history").json();
     assert_eq!((text(&answer, "user_id"), &answer["delegated_session"]), (alice.as_str(), &true.into()));
     assert_eq!(text(&answer, "issued_token_type"), "urn:tmcp:params:oauth:token-type:tep");
-    assert_eq!(error(&exchange("nobodys", "storage:read")), (400, "invalid_grant".to_owned()));
+    assert_eq!(error(&exchange("nobodys", "storage:read")), (400, "invalid_request".to_owned()));
     let tep = text(&answer, "access_token");
-    assert_eq!(error(&exchange(tep, "storage:read")), (400, "invalid_grant".to_owned()));
+    assert_eq!(error(&exchange(tep, "storage:read")), (400, "invalid_request".to_owned()));
 }
 
 #[test]

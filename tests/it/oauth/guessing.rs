@@ -61,3 +61,19 @@ fn guessing_a_matrix_token_is_limited() {
     assert!(guess_until_stopped(|at| ask(&format!("guess{at}"))) <= 60);
     assert_eq!(ask(&edge.matrix_token("alice")).status, 429);
 }
+
+/// From as many addresses as one likes, with one and the same Matrix access token.
+#[test]
+fn guessing_user_codes_with_a_chat_apps_token_is_limited_by_user() {
+    let edge = Setup::default().start();
+    let (_, user_code) = device(&edge, PUBLIC_APP);
+    let look = |code: &str, user: &str| {
+        let page = format!("/oauth2/device?user_code={code}");
+        edge.send(Request::get(&page).bearer(&edge.matrix_token(user))).status
+    };
+    for _ in 0..10 {
+        assert_eq!(look(&user_code, "alice"), 200, "what is right costs nothing");
+    }
+    assert_eq!([(); 6].map(|()| look("BCDF-GHJK", "alice")), [404, 404, 404, 404, 404, 429]);
+    assert_eq!((look(&user_code, "alice"), look(&user_code, "bob")), (429, 200));
+}

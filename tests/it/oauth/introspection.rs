@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::edge::{HYBRID_APP, basic, fresh_user};
+use crate::inside::Inside;
 
 /// Of the resource server `wallet` in the config.
 pub const SECRET: &str = "what the wallet looks at tokens with";
@@ -54,4 +55,23 @@ fn a_resource_server_with_a_wrong_secret_is_told_nothing_and_a_right_one_looks_o
         assert_eq!(error(&answer), refused, "{path}");
     }
     assert_eq!(balance(edge, access), 200);
+}
+
+/// Under the limits that stand without any config: it asks about every call that reaches it.
+#[test]
+fn a_resource_server_may_ask_often() {
+    let edge = Inside::start();
+    let ask = |of: &str| edge.post_as(of, "/oauth2/introspect", &[("token", "nonsense")]).0;
+    assert_eq!([(); 100].map(|()| ask("wallet")), [200; 100]);
+    let statuses = [(); 16].map(|()| ask(APP));
+    assert_eq!((statuses[14], statuses[15]), (200, 429), "a mini-app is held to what it was: {statuses:?}");
+}
+
+/// Nobody is known yet, and still it is no free way in.
+#[test]
+fn what_is_refused_before_the_client_is_known_costs_the_address() {
+    let edge = Inside::start();
+    let malformed = || edge.post("/oauth2/token", &[("client_id", APP), ("grant_type", "refresh_token")]).0;
+    let statuses = [(); 16].map(|()| malformed());
+    assert_eq!((statuses[14], statuses[15]), (400, 429), "{statuses:?}");
 }

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod delegation;
+mod devices;
 mod flows;
 mod guessing;
 mod hybrid;
@@ -101,7 +102,9 @@ fn code(edge: &TestEdge, user: &UserId, changes: &[(&str, &str)]) -> String {
         let held = questions.get(&session).await.unwrap().unwrap();
         let held = questions.identify(&session, held, user.clone(), MINUTE).await.unwrap().unwrap();
         let (scopes, moment) = (held.value.scopes, (now(), known(edge).await));
-        questions.approve(&session, held, scopes, moment, MINUTE).await.unwrap().unwrap().expose().to_owned()
+        let code = Credential::another(Kind::Code, session.grant()).unwrap();
+        assert!(questions.approve(&session, held, (scopes, &code), Default::default(), moment, MINUTE).await.unwrap());
+        code.expose().to_owned()
     })
 }
 

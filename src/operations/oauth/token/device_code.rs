@@ -63,7 +63,7 @@ fn pending() -> Refusal {
 }
 
 fn slow_down() -> Refusal {
-    Refusal::oauth(OauthError::SlowDown, "Wait 5 seconds longer between two questions from now on.")
+    Refusal::oauth(OauthError::SlowDown, OauthError::SLOWER)
 }
 
 fn expired() -> Refusal {

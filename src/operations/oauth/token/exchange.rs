@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{invalid_grant, issue};
+use super::issue;
 use crate::error::{Code, OauthError, Refusal};
 use crate::model::oauth::{Grant, Via};
 use crate::model::{RoomId, ScopeSet, UserId};
@@ -135,10 +135,12 @@ async fn check_room(services: &Services, room: &RoomId, user: &UserId) -> Result
     }
 }
 
-/// What is wrong with the subject's token, in this endpoint's words. That nobody could be asked stays what it is.
+/// What is wrong with the subject's token, in this endpoint's words: `invalid_request` for one that is no good, and for one
+/// of somebody who is not served (RFC 8693 section 2.2.2). That nobody could be asked stays what it is.
 fn of_subject(refusal: Refusal) -> Refusal {
     match refusal.code() {
-        Code::InvalidToken => invalid_grant("The subject_token is not a valid Matrix access token.", "subject_token"),
+        Code::InvalidToken => invalid_request("The subject_token is not a valid Matrix access token."),
+        Code::Forbidden => invalid_request(refusal.message().to_owned()),
         _ => refusal,
     }
 }

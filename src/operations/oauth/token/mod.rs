@@ -16,6 +16,7 @@ mod refresh;
 
 use crate::error::{OauthError, Refusal};
 use crate::metrics::{GrantType, Issuance};
+use crate::model::oauth::device::GRANT_TYPE as DEVICE;
 use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
 
@@ -23,7 +24,6 @@ use super::{client_of, form_of, required};
 
 const CODE: &str = "authorization_code";
 const REFRESH: &str = "refresh_token";
-const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// What the endpoint takes.
