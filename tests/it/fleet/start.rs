@@ -100,6 +100,7 @@ async fn a_reload_works_while_redis_is_away() {
     store["timeouts"]["total"] = json!("300ms");
     let mut setup = setup(store);
     let edge = setup.start().await;
+    crate::life::until("the edge serves", || edge.logged("serving on") == 1).await;
     server.kill();
     setup.edge["rate_limits"] =
         json!({"default": {"requests_per_minute": 100, "burst": 20, "on_store_failure": "open"}});
@@ -113,6 +114,7 @@ async fn a_store_is_not_replaced_under_its_edges() {
     let server = Server::start(&[]);
     let setup = setup(single(server.port));
     let edge = setup.start().await;
+    crate::life::until("the edge serves", || edge.logged("serving on") == 1).await;
     let file = setup.folder().join("edge.backup");
     let file = file.to_str().unwrap();
     let run = |words: &[&str]| tokio::task::block_in_place(|| setup.command(words));
