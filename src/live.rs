@@ -23,7 +23,7 @@ use crate::store::apps::AppStore;
 use crate::store::keys::KeyStore;
 use crate::store::redis::Redis;
 use crate::store::revocations::RevocationLog;
-use crate::store::{self, Backend, Opened};
+use crate::store::{self, Backend, Opened, StoreError};
 use crate::upstream::egress::{Egress, EgressPolicy};
 
 /// State that a reload hands on.
@@ -77,7 +77,7 @@ impl Live {
         let revocations = Arc::new(Revocations::new(generation.clone()));
         let log = RevocationLog::new(store.clone(), clock.clone());
         let feed = RevocationFeed::new(log, revocations.clone(), clock.clone(), metrics.clone());
-        store::blocking(feed.look()).map_err(|error| format!("the log of revocations: {error}"))?;
+        store::blocking(look(&feed)).map_err(|error| format!("the log of revocations: {error}"))?;
         let (keyring, stored) = (Arc::new(keyring), Arc::<StoredApps>::default());
         let apps = AppFeed::new(
             AppStore::new(store.clone()),
@@ -114,6 +114,16 @@ impl Live {
         })
     }
 
+    /// Reads anew what other instances may have changed since this process read it: the key ring and what is revoked. A
+    /// successor in an upgrade may have waited for long.
+    ///
+    /// # Errors
+    /// When the store does not tell, for a person.
+    pub async fn catch_up(&self) -> Result<(), String> {
+        self.tokens.keyring.refresh().await.map_err(|error| error.to_string())?;
+        look(&self.revocations).await.map_err(|error| format!("the log of revocations: {error}"))
+    }
+
     /// Puts the parts of `config` into force that bound this state rather than derive anything from it.
     pub fn apply(&self, config: &Config) {
         self.buckets.set_max_bytes(config.cache.rate_limit.max_size);
@@ -147,6 +157,18 @@ pub fn open_keyring(config: &Config, store: &Arc<dyn Backend>, generation: Gener
     }
     Keyring::open_after(store.clone(), master_key, config.previous_master_key.as_ref(), generation)
         .map_err(|error| error.to_string())
+}
+
+/// Reads the log of revocations. One that cannot be proved to be complete is no reason not to serve: what needs the
+/// proof is refused until there is one.
+async fn look(feed: &RevocationFeed) -> Result<(), StoreError> {
+    match feed.look().await {
+        Err(error @ (StoreError::NotDurable(_) | StoreError::Full(_))) => {
+            log::warn!("the log of revocations may lag behind; wallet and payment calls are refused: {error}");
+            Ok(())
+        }
+        looked => looked,
+    }
 }
 
 /// Limits over several instances, where the store is one that they share.

@@ -314,9 +314,12 @@ enum StoreAction {
     Restore {
         #[command(flatten)]
         config: ConfigFile,
-        /// Remove everything that is in the store first
+        /// Remove everything that is in the store first; what was revoked in it stays revoked
         #[arg(long)]
         force: bool,
+        /// No edge is using the Redis, although one has said lately that it does
+        #[arg(long)]
+        stopped: bool,
         /// The backup
         file: PathBuf,
     },
@@ -382,7 +385,9 @@ fn main() -> ExitCode {
         },
         Command::Store { action } => match action {
             StoreAction::Backup { config, file } => commands::store::backup(&config.config, &file),
-            StoreAction::Restore { config, force, file } => commands::store::restore(&config.config, &file, force),
+            StoreAction::Restore { config, force, stopped, file } => {
+                commands::store::restore(&config.config, &file, force, stopped)
+            }
             StoreAction::Copy { config, to, force, stopped } => {
                 commands::store::copy(&config.config, &to, force, stopped)
             }

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use super::loops::Loops;
 use crate::admin::{
     AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, LockoutStatus, Records, RouteLine,
     Status, UpstreamStatus,
@@ -29,6 +30,7 @@ pub(super) struct EdgeControl {
     pub(super) cache: Arc<ArcSwap<ResponseCache>>,
     pub(super) listeners: Vec<String>,
     pub(super) started: Tick,
+    pub(super) loops: Arc<Loops>,
 }
 
 #[async_trait]
@@ -52,11 +54,7 @@ impl Control for EdgeControl {
     }
 
     fn not_ready(&self) -> Vec<String> {
-        if self.server.lifecycle.is_ready() {
-            Vec::new()
-        } else {
-            vec![format!("{:?}", self.server.lifecycle.phase()).to_lowercase()]
-        }
+        not_ready(&self.edge, &self.server, &self.loops)
     }
 
     fn status(&self) -> Status {
@@ -198,6 +196,13 @@ impl Control for EdgeControl {
     }
 }
 
+/// What the edge waits for, or what in it will not work again before it is started anew.
+fn not_ready(edge: &Edge, server: &Handle, loops: &Loops) -> Vec<String> {
+    let phase = server.lifecycle.phase();
+    let waits = (!server.lifecycle.is_ready()).then(|| format!("{phase:?}").to_lowercase());
+    waits.into_iter().chain(loops.faults()).chain(edge.live().store.fault()).collect()
+}
+
 fn usages(edge: &Edge, cache: &ResponseCache) -> Vec<(CacheName, u64, u64)> {
     let live = edge.live();
     let (entries, bytes) = cache.usage();
@@ -211,12 +216,17 @@ fn usages(edge: &Edge, cache: &ResponseCache) -> Vec<(CacheName, u64, u64)> {
 }
 
 /// Brings gauges and the listeners' own counts up to date before each exposition.
-pub(super) fn refresh(edge: Arc<Edge>, server: Handle, cache: Arc<ArcSwap<ResponseCache>>) -> Refresh {
+pub(super) fn refresh(
+    edge: Arc<Edge>,
+    server: Handle,
+    cache: Arc<ArcSwap<ResponseCache>>,
+    loops: Arc<Loops>,
+) -> Refresh {
     let counted = Mutex::new(Door::default());
     Box::new(move |metrics: &Metrics| {
         let now = edge.live().clock.tick();
         let snapshot = edge.snapshot();
-        metrics.ready.set(i64::from(server.lifecycle.is_ready()));
+        metrics.ready.set(i64::from(not_ready(&edge, &server, &loops).is_empty()));
         metrics.payments_off.set(i64::from(edge.live().revocations.revocations().payments_off()));
         metrics.buffered.set(i64::try_from(edge.live().bodies.used()).unwrap_or(i64::MAX));
         for (name, entries, bytes) in usages(&edge, &cache.load()) {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::control::{self, EdgeControl};
+use super::loops::Loops;
 use super::{load, start_logging};
 use crate::admin::Admin;
 use crate::cache::ResponseCache;
@@ -21,6 +22,7 @@ use crate::live::Live;
 use crate::metrics::Reload;
 use crate::server::{ConfigFiles, Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
 use crate::snapshot::{Edge, Snapshot};
+use crate::store::folder::{self, ServiceLock};
 use crate::telemetry::export::Exporter;
 use crate::telemetry::{AccessLog, Spans, Telemetry};
 
@@ -46,6 +48,14 @@ pub(super) fn start(
 ) -> Result<ExitCode, String> {
     let files = ConfigFiles::look(config.files.clone());
     let clock = Clock::system();
+    // Before the store is opened, which may write to it. A successor's predecessor holds it, and hands it on.
+    let held = match &config.store {
+        Store::Embedded { path } if !upgrade => {
+            folder::prepare(path)?;
+            Some(ServiceLock::take(path)?)
+        }
+        _ => None,
+    };
     let live = Live::open(&config, clock.clone())?;
     let lifecycle = Lifecycle::new();
     let log = AccessLog::open(&config.log.access, live.metrics.clone())
@@ -64,6 +74,7 @@ pub(super) fn start(
         files,
         upgrade,
         data_folder,
+        held,
         lifecycle: lifecycle.clone(),
         clock,
     };
@@ -88,15 +99,15 @@ pub(super) fn start(
                     let _ = spans.set(exporting);
                 }
                 edge.snapshot().upstreams.start(&started.runtime);
-                // A start takes a while, and waiting for a predecessor longer: what was revoked meanwhile has to be known
-                // before the first call, or calls that move money would be turned away.
-                let looked = started.runtime.block_on(edge.live().revocations.look());
-                looked.map_err(|error| format!("the log of revocations: {error}"))?;
+                if let Some(redis) = &edge.live().redis {
+                    redis.drive_on(started.workers.clone());
+                }
                 if let (Some(shared), Store::Redis(store)) = (&edge.live().shared, &edge.snapshot().config.store) {
                     started.runtime.block_on(shared.meet(store.timeouts.connect));
                 }
-                started.runtime.spawn(look_after(edge.clone()));
-                *admin.lock() = Some(serve_admin(&started, edge.clone(), cache)?);
+                started.runtime.block_on(edge.live().catch_up())?;
+                let loops = look_after(&edge, &started.runtime);
+                *admin.lock() = Some(serve_admin(&started, edge.clone(), cache, loops)?);
                 let addresses: Vec<String> = started.addresses.iter().map(ToString::to_string).collect();
                 log::info!(
                     "serving on {}, admin on {}",
@@ -146,18 +157,20 @@ fn serve_admin(
     started: &Started,
     edge: Arc<Edge>,
     cache: Arc<ArcSwap<ResponseCache>>,
+    loops: Arc<Loops>,
 ) -> Result<JoinHandle<()>, String> {
     let (clock, metrics) = (edge.live().clock.clone(), edge.live().metrics.clone());
     metrics.reloaded(Reload::Ok, 1, clock.unix_secs());
     let server = started.handle.clone();
     let exporter = Exporter::new(metrics.clone(), clock.clone());
-    let exporter = exporter.refresh_with(control::refresh(edge.clone(), server.clone(), cache.clone()));
+    let exporter = exporter.refresh_with(control::refresh(edge.clone(), server.clone(), cache.clone(), loops.clone()));
     let control = EdgeControl {
         edge,
         cache,
         listeners: started.addresses.iter().map(ToString::to_string).collect(),
         started: clock.tick(),
         server: server.clone(),
+        loops,
     };
     let admin = Admin::new(Arc::new(control), exporter, metrics, clock);
     let listener = started.admin.try_clone().map_err(|error| format!("server.admin: {error}"))?;
@@ -198,8 +211,13 @@ fn reload_hook(
                 config.require_for_run().map_err(|unmet| unmet.to_string())?;
                 let server = server.get().ok_or("the server is still starting")?;
                 let files = config.files.clone();
-                runtime.block_on(edge.live().tokens.keyring.refresh()).map_err(|error| error.to_string())?;
-                runtime.block_on(edge.live().apps.look()).map_err(|error| error.to_string())?;
+                // A store that is away must not keep an operator from saying what holds meanwhile.
+                if let Err(error) = runtime.block_on(edge.live().tokens.keyring.refresh()) {
+                    log::warn!("reload: {error}; the keys in memory stay in use");
+                }
+                if let Err(error) = runtime.block_on(edge.live().apps.look()) {
+                    log::warn!("reload: {error}; the mini-apps in memory stay in use");
+                }
                 edge.replace(config, &runtime, |config| {
                     let mut restart = server.apply(&config.server)?;
                     restart.extend(fixed_at_start(&first, config));
@@ -230,6 +248,7 @@ fn fixed_at_start(first: &Config, next: &Config) -> impl Iterator<Item = &'stati
     let differ = [
         ("store", first.store != next.store),
         ("keys.master_key_file", first.master_key != next.master_key),
+        ("keys.previous_master_key_file", first.previous_master_key != next.previous_master_key),
         ("cache.auth_cache", first.cache.auth != next.cache.auth),
         ("log.level", first.log.level != next.log.level),
         ("log.access", first.log.access != next.log.access),
@@ -238,23 +257,23 @@ fn fixed_at_start(first: &Config, next: &Config) -> impl Iterator<Item = &'stati
     differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name)
 }
 
-/// What has to be done now and then: sweeping, noticing changed keys, mini-apps and revocations, fetching issuers' keys.
-async fn look_after(edge: Arc<Edge>) {
-    let sweeping = async {
+/// Starts what has to be done now and then: sweeping, noticing changed keys, mini-apps and revocations, fetching issuers' keys.
+fn look_after(edge: &Arc<Edge>, runtime: &tokio::runtime::Handle) -> Arc<Loops> {
+    let loops = Arc::<Loops>::default();
+    let own = edge.clone();
+    loops.start(runtime, "sweeping", async move {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
-            edge.live().sweep();
+            own.live().sweep();
         }
-    };
-    let limits = async {
-        match &edge.live().shared {
-            Some(shared) => shared.clone().look_after().await,
-            None => std::future::pending().await,
-        }
-    };
-    let issuers = async {
+    });
+    if let Some(shared) = &edge.live().shared {
+        loops.start(runtime, "looking after shared limits", shared.clone().look_after());
+    }
+    let own = edge.clone();
+    loops.start(runtime, "fetching issuers' keys", async move {
         loop {
-            let snapshot = edge.snapshot();
+            let snapshot = own.snapshot();
             let issuers = snapshot.policy.authn.verifier().issuers();
             // With no issuers there is nothing to do until a revision brings some.
             let fresh = async {
@@ -263,12 +282,15 @@ async fn look_after(edge: Arc<Edge>) {
             };
             tokio::select! {
                 () = fresh => {}
-                () = edge.changed(snapshot.revision) => {}
+                () = own.changed(snapshot.revision) => {}
             }
         }
-    };
-    let keys = edge.live().tokens.keyring.keep_fresh();
-    let revocations = edge.live().revocations.follow();
-    let apps = edge.live().apps.follow();
-    tokio::join!(sweeping, keys, limits, revocations, apps, issuers);
+    });
+    let own = edge.clone();
+    loops.start(runtime, "following the key ring", async move { own.live().tokens.keyring.keep_fresh().await });
+    let revocations = edge.live().revocations.clone();
+    loops.start(runtime, "following revocations", async move { revocations.follow().await });
+    let apps = edge.live().apps.clone();
+    loops.start(runtime, "following mini-apps", async move { apps.follow().await });
+    loops
 }

@@ -15,9 +15,11 @@ use crate::clock::{Clock, rfc3339};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::model::audit::{AuditAction, AuditTarget};
+use crate::policy::rate_limit::instances_on;
 use crate::store::archive::{self, Reader};
 use crate::store::folder::{self, ServiceLock};
-use crate::store::{self, Backend, StoreError, transfer};
+use crate::store::kept::{Again, Kept};
+use crate::store::{self, Backend, Opened, StoreError, transfer};
 
 /// `tmcp-edge store backup`: works while an edge serves.
 pub fn backup(path: &Path, to: &Path) -> Result<ExitCode, String> {
@@ -42,7 +44,7 @@ pub fn backup(path: &Path, to: &Path) -> Result<ExitCode, String> {
 }
 
 /// `tmcp-edge store restore`: no edge may be serving.
-pub fn restore(path: &Path, from: &Path, force: bool) -> Result<ExitCode, String> {
+pub fn restore(path: &Path, from: &Path, force: bool, stopped: bool) -> Result<ExitCode, String> {
     let config = load(path)?;
     let clock = Clock::system();
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", from.display());
@@ -51,16 +53,17 @@ pub fn restore(path: &Path, from: &Path, force: bool) -> Result<ExitCode, String
     archive::verify(source()?).map_err(|error| told(&error))?;
     let mut reader = Reader::begin(source()?).map_err(|error| told(&error))?;
     let _alone = alone(&config.store)?;
+    nobody_serves(&config.store, &clock, stopped)?;
     let store = open(&config.store, &clock)?;
     let elapsed = Duration::from_secs(clock.unix_secs().saturating_sub(reader.taken()));
     let audit = audit::log(&config, &store, &clock);
     let target = AuditTarget::of("backup", from.display()).and("taken", rfc3339(reader.taken())).and("force", force);
-    let moved =
+    let (moved, again) =
         runtime()?.block_on(audit.around(audit::change(AuditAction::StoreRestore, target), unwritten, async {
-            make_room(&*store, force).await?;
-            transfer::restore(&*store, &mut reader, elapsed)
-                .await
-                .map_err(|error| format!("the restore failed: {error}"))
+            let kept = make_room(&store, &clock, force).await?;
+            let moved = transfer::restore(&*store, &mut reader, elapsed).await;
+            let moved = moved.map_err(|error| format!("the restore failed: {error}"))?;
+            Ok((moved, kept.apply_again(&store, &clock).await.map_err(not_again)?))
         }))?;
     println!("{} records of {} are restored.", moved.records, rfc3339(reader.taken()));
     println!(
@@ -71,7 +74,11 @@ pub fn restore(path: &Path, from: &Path, force: bool) -> Result<ExitCode, String
     println!(
         "Mini-apps are as they were then: `app list` shows which are suspended, `app rotate-secret` ends old secrets."
     );
-    println!("Access tokens revoked since then are good again until they expire; `keys revoke` ends all of a key's.");
+    println!(
+        "What was revoked since then in a store that is no more is good again until it expires; `keys revoke` ends all \
+         tokens of a key."
+    );
+    tell(&again);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -83,18 +90,24 @@ pub fn copy(path: &Path, to: &Path, force: bool, stopped: bool) -> Result<ExitCo
         return Err("both configs name the same store".to_owned());
     }
     let clock = Clock::system();
-    // Whoever holds the folder knows that no edge serves from it.
-    let still = alone(&from).ok().flatten();
+    // Whoever holds the folder knows that no edge serves from it, whatever is said.
+    let still = match alone(&from) {
+        Err(serves) if stopped => return Err(serves),
+        held => held.ok().flatten(),
+    };
     let stands_still = stopped || still.is_some();
     let _alone = alone(&to)?;
+    nobody_serves(&to, &clock, stopped)?;
     let (source, target) = (open(&from, &clock)?, open(&to, &clock)?);
     let audit = audit::log(&to_config, &target, &clock);
     let what = AuditTarget::of("from", path.display()).and("force", force);
-    let moved = runtime()?.block_on(audit.around(audit::change(AuditAction::StoreCopy, what), unwritten, async {
-        make_room(&*target, force).await?;
-        let copied = transfer::copy(&*source, &*target, stands_still).await;
-        copied.map_err(|error| format!("the copy failed: {error}"))
-    }))?;
+    let (moved, again) =
+        runtime()?.block_on(audit.around(audit::change(AuditAction::StoreCopy, what), unwritten, async {
+            let kept = make_room(&target, &clock, force).await?;
+            let copied = transfer::copy(&*source, &*target, stands_still).await;
+            let copied = copied.map_err(|error| format!("the copy failed: {error}"))?;
+            Ok((copied, kept.apply_again(&target, &clock).await.map_err(not_again)?))
+        }))?;
     println!("{} records are copied.", moved.records);
     if !stands_still {
         println!(
@@ -103,7 +116,28 @@ pub fn copy(path: &Path, to: &Path, force: bool, stopped: bool) -> Result<ExitCo
             moved.left_out
         );
     }
+    tell(&again);
     Ok(ExitCode::SUCCESS)
+}
+
+fn not_again(error: StoreError) -> String {
+    format!("everything is in place, but what had been revoked since is not: {error}. Begin again with --force")
+}
+
+/// Says what of the store that was replaced still holds, and which keys sign now.
+fn tell(again: &Again) {
+    for kid in &again.keys {
+        println!("{kid} stays revoked.");
+    }
+    if again.revocations > 0 {
+        println!("{} revocations and switches of payments that were newer hold on.", again.revocations);
+    }
+    for kid in &again.signing {
+        println!("{kid} signs now.");
+    }
+    if again.signing.is_empty() {
+        println!("No key signs now: the next start makes one.");
+    }
 }
 
 fn half(path: &Path) -> PathBuf {
@@ -123,20 +157,50 @@ fn alone(store: &config::Store) -> Result<Option<ServiceLock>, String> {
     }
 }
 
-async fn make_room(store: &dyn Backend, force: bool) -> Result<(), String> {
-    let told = |error: store::StoreError| error.to_string();
-    if transfer::is_empty(store).await.map_err(told)? {
+/// Makes sure that no edge serves from a Redis, as far as it tells: each says so every few seconds.
+fn nobody_serves(store: &config::Store, clock: &Clock, stopped: bool) -> Result<(), String> {
+    let config::Store::Redis(_) = store else { return Ok(()) };
+    if stopped {
         return Ok(());
+    }
+    let Some(redis) = opened(store, clock)?.redis else { return Ok(()) };
+    match runtime()?.block_on(instances_on(&redis)).map_err(|error| error.to_string())? {
+        0 => Ok(()),
+        some => Err(format!(
+            "{some} edge(s) have served from this Redis within the last seconds: stop them first, or say --stopped when \
+             you know that none does"
+        )),
+    }
+}
+
+/// Empties a store, if it may be; what it knew to be void is to be done again.
+async fn make_room(store: &Arc<dyn Backend>, clock: &Clock, force: bool) -> Result<Kept, String> {
+    let told = |error: StoreError| error.to_string();
+    if transfer::is_empty(&**store).await.map_err(told)? {
+        return Ok(Kept::default());
     }
     if !force {
         return Err("the store is not empty: --force removes everything that is in it first".to_owned());
     }
-    transfer::clear(store).await.map_err(told)
+    let kept = match Kept::read(store, clock).await {
+        // That may be why it is to be replaced.
+        Err(StoreError::Malformed(why)) => {
+            eprintln!("Note: what had been revoked cannot be read, and is forgotten: {why}");
+            Kept::default()
+        }
+        read => read.map_err(told)?,
+    };
+    transfer::clear(&**store).await.map_err(told)?;
+    Ok(kept)
 }
 
 pub(super) fn open(store: &config::Store, clock: &Clock) -> Result<Arc<dyn Backend>, String> {
+    opened(store, clock).map(|opened| opened.store)
+}
+
+fn opened(store: &config::Store, clock: &Clock) -> Result<Opened, String> {
     let metrics = Metrics::new(&[]).map_err(|error| error.to_string())?;
-    store::open(store, clock, &Arc::new(metrics)).map(|opened| opened.store)
+    store::open_unseen(store, clock, &Arc::new(metrics))
 }
 
 fn unwritten(error: StoreError) -> String {

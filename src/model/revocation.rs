@@ -51,6 +51,15 @@ impl Revoked {
             Revoked::Payments { .. } => "payments",
         }
     }
+
+    /// Whether another one is about the same thing, whatever it says of it.
+    pub fn same_subject(&self, other: &Revoked) -> bool {
+        match (self, other) {
+            (Revoked::Token { jti: one, .. }, Revoked::Token { jti: other, .. }) => one == other,
+            (Revoked::Payments { .. }, Revoked::Payments { .. }) => true,
+            _ => self == other,
+        }
+    }
 }
 
 /// One entry of the log of revocations.

@@ -52,6 +52,8 @@ pub struct ServerSpec {
     pub upgrade: bool,
     /// The data folder that this process has to itself while it serves; `None`: it keeps none.
     pub data_folder: Option<PathBuf>,
+    /// The hold on that folder, if it has been taken already; else a predecessor's is taken over, or it is taken.
+    pub held: Option<ServiceLock>,
     /// Where the process stands, made by the caller so that others can have it before.
     pub lifecycle: Lifecycle,
     /// The clock that connections' ages are told by.
@@ -82,6 +84,8 @@ pub struct Started {
     pub admin: TcpListener,
     /// A runtime of one thread for background work, apart from that of requests; it lives until `stopping` is done.
     pub runtime: tokio::runtime::Handle,
+    /// The runtime that requests are served on.
+    pub workers: tokio::runtime::Handle,
     /// The way to the server while it runs.
     pub handle: Handle,
 }
@@ -157,7 +161,7 @@ where
 }
 
 pub(super) fn serve_until<G, O: Orders>(
-    spec: ServerSpec,
+    mut spec: ServerSpec,
     gateway: G,
     hooks: Hooks,
     orders: impl FnOnce() -> Result<O, String>,
@@ -182,7 +186,10 @@ where
     let Some((predecessor, mut inherited)) = aside.block_on(inherit(&spec, &mut orders))? else {
         return Ok(Ended::Fast);
     };
-    let folder = spec.data_folder.as_deref().map(|folder| hold(folder, &mut inherited)).transpose()?;
+    let folder = match (spec.held.take(), spec.data_folder.as_deref()) {
+        (Some(held), _) => Some(held),
+        (None, folder) => folder.map(|folder| hold(folder, &mut inherited)).transpose()?,
+    };
     let listeners = open(&spec.server, &mut inherited)?;
     drop(inherited);
     let (admin, public) = listeners.split_last().ok_or("server.listen is empty")?;
@@ -208,7 +215,9 @@ where
     let front =
         Front::new(proxy, rules.clone(), guard.clone(), counters.clone(), spec.clock.clone(), spec.lifecycle.clone());
 
-    (hooks.started)(Started { addresses, admin, runtime: aside.handle().clone(), handle })?;
+    let started =
+        Started { addresses, admin, runtime: aside.handle().clone(), workers: workers.handle().clone(), handle };
+    (hooks.started)(started)?;
     if let Some(predecessor) = predecessor {
         predecessor.relieve()?;
     }

@@ -146,7 +146,7 @@ impl AuditLog {
         limit: usize,
     ) -> Result<Vec<(String, AuditLine)>, StoreError> {
         let after = after.map(|after| format!("{LINE}{after}"));
-        let page = self.store.scan(&partition(), LINE, after.as_deref(), limit.min(PAGE), Read::Latest).await?;
+        let page = self.store.scan(&partition(), LINE, after.as_deref(), limit.min(PAGE), Read::Stale).await?;
         let mut lines = Vec::with_capacity(page.len());
         for (name, entry) in page {
             let stored: Stored = serde_json::from_slice(&entry.value)

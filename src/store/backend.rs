@@ -12,7 +12,8 @@
 //! # Versions
 //! Every batch carries a number drawn at random, its [`Version`], and everything that it puts is of that version.
 //! A condition compares versions for equality only. It also makes a batch safe to send again when the answer
-//! got lost: a back end that finds the batch's own version in place answers that it is done.
+//! got lost: a back end that finds the batch's own version in place answers that it is done. One where answers get lost
+//! on the way remembers a batch for two minutes besides, so that it is known even when another has overtaken it.
 //!
 //! # Time
 //! Times to live and due times are durations from now, by the back end's own clock: instances whose clocks differ
@@ -94,8 +95,12 @@ impl fmt::Debug for Entry {
 /// How fresh a read has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// Sees every batch that was answered before the read began.
+    /// Sees every batch that was answered before the read began, as far as the back end knows: a Redis primary that
+    /// has been cut off, and replaced behind its back, sees none of those that its successor answers.
     Latest,
+    /// As [`Read::Latest`], and proved: where batches have to reach replicas, one of them acknowledges that it still
+    /// follows. It fails as a durable batch does, and costs as much.
+    Confirmed,
     /// May come from a replica that lags behind. Never for money, codes or revocations.
     Stale,
 }
@@ -290,7 +295,7 @@ pub enum StoreError {
     /// It happened, but not as safely as asked for: too few replicas have it, or syncing failed. To the caller it has not
     /// happened, and a power cut or fail-over may undo it.
     NotDurable(String),
-    /// It has no room, or refuses to write. Nothing happened.
+    /// It has no room, or refuses to write. Nothing happened, now or when the same was tried before.
     Full(String),
     /// What is stored cannot be read: damaged, or of a later release.
     Malformed(String),
@@ -383,6 +388,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// Writes what [`Backend::dump`] gave, in place of whatever has the same names.
     async fn load(&self, records: Vec<Record>) -> Result<(), StoreError>;
+
+    /// Why it will do nothing more before this process is started anew, in words for a person; `None`: no such thing is
+    /// known. What may pass by itself is no fault.
+    fn fault(&self) -> Option<String> {
+        None
+    }
 }
 
 #[cfg(test)]

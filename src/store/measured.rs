@@ -101,4 +101,8 @@ impl<B: Backend> Backend for Measured<B> {
         let began = self.clock.tick();
         self.count(StoreVerb::Load, began, self.inner.load(records).await)
     }
+
+    fn fault(&self) -> Option<String> {
+        self.inner.fault()
+    }
 }

@@ -8,13 +8,14 @@
 //! | `archive` | backup files |
 //! | `transfer` | backup, restore and copy |
 //! | `audit` | who changed what |
+//! | `kept` | what a restore must not undo |
 //! | `folder` | the data folder: whose it is, and which edge serves from it |
 //! | `measured` | counting around a back end |
 //! | `contract` | the tests that every back end has to pass |
 //! | `failing` | a store that does not take what a test says |
 //! | `refusal` | what a caller is told when the store fails |
 //! | `topics` | who wants to know of what |
-//! | `keys` | the key ring: one sealed file in the store's folder |
+//! | `keys` | the key ring: one value, its private keys sealed |
 //! | `redis` | the back end on Redis, and its handle for those who run scripts of their own |
 //! | `apps` | mini-apps that commands have registered |
 //! | `revocations` | what has been taken back |
@@ -32,6 +33,7 @@ pub mod embedded;
 #[cfg(test)]
 pub(crate) mod failing;
 pub mod folder;
+pub mod kept;
 pub mod keys;
 mod measured;
 pub mod oauth;
@@ -48,4 +50,4 @@ pub use backend::{
     StoreError, Version,
 };
 pub use blocking::blocking;
-pub use open::{Opened, open};
+pub use open::{Opened, open, open_unseen};

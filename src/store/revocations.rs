@@ -149,6 +149,15 @@ impl RevocationLog {
         head.map_or(Ok(0), |entry| Ok(decode::<Head>(&entry.value)?.number))
     }
 
+    /// The number of the last entry, from a store that has proved that it is the one that entries are written to now.
+    ///
+    /// # Errors
+    /// When the store fails or cannot prove that ([`Read::Confirmed`]).
+    pub async fn confirm(&self) -> Result<u64, StoreError> {
+        let head = self.store.get(&partition(), HEAD, Read::Confirmed).await?;
+        head.map_or(Ok(0), |entry| Ok(decode::<Head>(&entry.value)?.number))
+    }
+
     /// What came after `known`, in order. `None` when that can no longer be told: everything has to be read again.
     ///
     /// # Errors

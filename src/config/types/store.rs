@@ -21,7 +21,7 @@ pub enum Store {
 /// A Redis to keep state on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisStore {
-    /// The folder with the key ring, which every edge has to have alike.
+    /// A folder of this machine. Releases that kept the key ring as a file had it there.
     pub path: PathBuf,
     /// Servers to begin with: the server, the sentinels, or any nodes of the cluster.
     pub nodes: Vec<RedisNode>,
@@ -95,7 +95,7 @@ pub struct RedisTimeouts {
 }
 
 impl Store {
-    /// The folder of this machine that belongs to it: where the key ring is.
+    /// The folder of this machine that belongs to it.
     pub fn folder(&self) -> &std::path::Path {
         match self {
             Store::Embedded { path } => path,

@@ -2,6 +2,9 @@
 //!
 //! A revocation made here is in force here at once. Others' are told by a push, which may be lost, and found by looking,
 //! which may not: often enough that two looks and a slow answer fit into the second after which money is withheld.
+//!
+//! A server that is cut off answers as well, and knows nothing of what is revoked on the other side. So each look asks for
+//! a proof first, and only with one does it count as an agreement. What is found without is put in force all the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,13 +32,15 @@ pub struct RevocationFeed {
 }
 
 impl RevocationFeed {
-    /// A feed that has not looked yet: [`RevocationFeed::look`] loads everything the first time.
+    /// A feed that has not looked yet: [`RevocationFeed::look`] loads everything the first time, and before that
+    /// `revocations` are not current.
     pub fn new(
         log: RevocationLog,
         revocations: Arc<Revocations>,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> RevocationFeed {
+        revocations.expect();
         RevocationFeed { log, revocations, known: tokio::sync::Mutex::new(None), clock, metrics }
     }
 
@@ -74,11 +79,16 @@ impl RevocationFeed {
     /// Reads what is new in the log and puts it in force.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails. When it only cannot prove that it has everything ([`StoreError::NotDurable`] and
+    /// [`StoreError::Full`]), what it has is in force.
     pub async fn look(&self) -> Result<(), StoreError> {
         let mut known = self.known.lock().await;
         // Before asking: what is revoked while the answer is on its way is not in it.
         let asked = self.clock.tick();
+        let proof = match self.log.confirm().await {
+            short @ Err(StoreError::NotDurable(_) | StoreError::Full(_)) => short,
+            answered => Ok(answered?),
+        };
         let before = known.unwrap_or_default();
         let (number, new) = match self.log.since(before).await? {
             Some(new) => (new.last().map_or(before, |last| last.number), new),
@@ -95,6 +105,9 @@ impl RevocationFeed {
             }
         }
         *known = Some(number);
+        if proof? > number {
+            return Err(StoreError::Unavailable("two servers answer, and one lags behind the other".to_owned()));
+        }
         self.revocations.agree(number, asked);
         Ok(())
     }
@@ -139,6 +152,10 @@ mod tests {
     use crate::store::Backend;
     use crate::store::embedded::Embedded;
     use crate::store::failing::Failing;
+
+    use crate::config::{RedisMode, RedisNode, RedisStore, RedisTimeouts};
+    use crate::store::redis::Redis;
+    use crate::store::redis::testing::Server;
 
     const START: u64 = 1_800_000_000;
 
@@ -243,5 +260,45 @@ mod tests {
             () = house.feed.follow() => unreachable!("it never ends"),
             () = revoked => {}
         }
+    }
+
+    /// The log on a server, for an instance that waits for so many replicas.
+    fn log_on(server: &Server, replicas: u32) -> RevocationLog {
+        let second = Duration::from_secs(1);
+        let store = RedisStore {
+            path: "unused".into(),
+            nodes: vec![RedisNode { host: "127.0.0.1".to_owned(), port: server.port }],
+            mode: RedisMode::Single,
+            username: None,
+            password: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            tls: None,
+            replica_reads: false,
+            timeouts: RedisTimeouts { connect: second, command: second, total: 30 * second, limits: second },
+            wait_replicas: Some(replicas),
+            require_durability: true,
+        };
+        let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new(&[]).unwrap()));
+        RevocationLog::new(Arc::new(Redis::new(&store, clock.clone(), metrics)), clock)
+    }
+
+    /// What a primary without replicas tells is put in force, and is not taken for all that there is.
+    #[tokio::test]
+    async fn a_log_without_a_proof_is_not_current() {
+        let server = Server::start(&[]);
+        let alice = UserId::parse("@alice:tween.example").unwrap();
+        log_on(&server, 0).append(Revoked::User(alice.clone())).await.unwrap();
+        let (clock, revocations) = (Clock::system(), Arc::new(Revocations::new(Generation::default())));
+        let metrics = Arc::new(Metrics::new(&[]).unwrap());
+        let feed = RevocationFeed::new(log_on(&server, 1), revocations.clone(), clock.clone(), metrics);
+        assert!(matches!(feed.look().await, Err(StoreError::NotDurable(_))));
+        let app = crate::model::MiniAppId::parse("ma_shop_001").unwrap();
+        assert!(revocations.end("g", &alice, &app, 0), "it is in force");
+        assert!(!revocations.is_current(clock.tick()));
+
+        let _replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", server.port)]);
+        while feed.look().await.is_err() {}
+        assert!(revocations.is_current(clock.tick()));
     }
 }

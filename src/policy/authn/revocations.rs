@@ -23,13 +23,15 @@ use crate::store::revocations::{EPOCHS_FOR, GRANTS_FOR};
 pub const STALE_AFTER: Duration = Duration::from_secs(1);
 /// No log is followed: what is here is all there is.
 const NEVER: u64 = u64::MAX;
+/// A log is followed that nothing has been heard of yet.
+const NOT_YET: u64 = u64::MAX - 1;
 
 /// What has been revoked.
 #[derive(Debug)]
 pub struct Revocations {
     generation: Generation,
     tables: RwLock<Tables>,
-    /// The tick of the last agreement with the log, or [`NEVER`].
+    /// The tick of the last agreement with the log, [`NEVER`] or [`NOT_YET`].
     agreed: AtomicU64,
     /// The number of the last switch of payments, doubled, and 1 while they are off.
     payments: AtomicU64,
@@ -97,6 +99,11 @@ impl Revocations {
         self.generation.bump();
     }
 
+    /// Says that a log is followed from now on: before the first agreement with it nothing here is current.
+    pub fn expect(&self) {
+        self.agreed.store(NOT_YET, Ordering::Release);
+    }
+
     /// Says that everything up to `number` has been applied, as of `at`.
     pub fn agree(&self, number: u64, at: Tick) {
         self.generation.revoked_up_to(number);
@@ -106,12 +113,14 @@ impl Revocations {
     /// Whether this memory agreed with the log within the last second ([`STALE_AFTER`]).
     pub fn is_current(&self, now: Tick) -> bool {
         let agreed = self.agreed.load(Ordering::Acquire);
-        agreed == NEVER || now.since(Tick(agreed)) <= STALE_AFTER
+        agreed == NEVER || (agreed != NOT_YET && now.since(Tick(agreed)) <= STALE_AFTER)
     }
 
-    /// How long ago this memory last agreed with the log; `None`: no log is followed.
+    /// How long ago this memory last agreed with the log; as long as the clock has run when it never has. `None`: no log
+    /// is followed.
     pub fn age(&self, now: Tick) -> Option<Duration> {
         let agreed = self.agreed.load(Ordering::Acquire);
+        let agreed = if agreed == NOT_YET { 0 } else { agreed };
         (agreed != NEVER).then(|| now.since(Tick(agreed)))
     }
 
@@ -218,6 +227,8 @@ mod tests {
         let revocations = Revocations::new(generation.clone());
         time.advance(Duration::from_secs(100));
         assert!(revocations.is_current(clock.tick()), "nothing is followed");
+        revocations.expect();
+        assert!(!revocations.is_current(clock.tick()), "nothing has been heard");
         revocations.agree(5, clock.tick());
         assert_eq!(generation.revocation(), 5);
         time.advance(STALE_AFTER);

@@ -51,7 +51,7 @@ pub use limiter::{Claim, Decision, Limiter};
 pub use policies::{Family, Policies, Policy, PolicyError, PolicyId};
 pub use report::{Report, window_text};
 pub use rule::{Rule, Standing, Wait};
-pub use shared::Shared;
 #[cfg(test)]
 pub(super) use shared::testing;
+pub use shared::{Shared, instances_on};
 pub use window::SlidingWindow;

@@ -127,6 +127,7 @@ impl Edge {
             files: ConfigFiles::look(Vec::new()),
             upgrade,
             data_folder: None,
+            held: None,
             lifecycle: Lifecycle::new(),
             clock: Clock::system(),
         };

@@ -191,6 +191,11 @@ impl Backend for Embedded {
     async fn load(&self, records: Vec<Record>) -> Result<(), StoreError> {
         self.ask(|reply| Job::Load(records, reply)).await
     }
+
+    fn fault(&self) -> Option<String> {
+        let ended = self.writer.as_ref().is_none_or(JoinHandle::is_finished);
+        ended.then(|| "the thread that writes to the store has ended".to_owned())
+    }
 }
 
 fn entry(stored: &Stored<'_>) -> Entry {

@@ -1,4 +1,13 @@
 //! The five verbs.
+//!
+//! # What is durable
+//! A durable batch is followed by `WAIT`. While too few replicas acknowledge it, the batch is sent again, which is safe
+//! ([`super::super::Backend::apply`]) and waits once more, until `timeouts.total`: a caller who is told that it failed
+//! cannot take back what a script has done, so it is worth waiting out a replica's short absence.
+//!
+//! # What is confirmed
+//! A server that is cut off answers reads for as long as somebody reaches it. So a confirmed read comes behind a write and
+//! its `WAIT`, on one connection: the server that answers had replicas after the question was asked.
 
 use std::time::Duration;
 
@@ -7,11 +16,13 @@ use aws_lc_rs::rand;
 use bytes::Bytes;
 use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use super::call::{Call, Commands, First};
 use super::dump;
 use super::fault::Fault;
 use super::keys::{self, Key};
+use super::link::pause;
 use super::topology::slot_of;
 use super::{Redis, Script};
 use crate::metrics::{RedisFault, RedisUse};
@@ -23,12 +34,17 @@ use crate::store::{
 /// Most items that one claim takes.
 const MOST_CLAIMED: usize = 1000;
 
+/// How long the witness of confirmed reads lives; longer than the pauses between them, so that it is there on a server
+/// that has become full.
+const WITNESS_LIFE: Duration = Duration::from_secs(24 * 3600);
+
 /// The scripts of the store.
 #[derive(Debug)]
 pub(super) struct Scripts {
     apply: Script,
     claim: Script,
     scan: Script,
+    witness: Script,
 }
 
 impl Scripts {
@@ -37,6 +53,7 @@ impl Scripts {
             apply: Script::new(include_str!("../scripts/apply.lua")),
             claim: Script::new(include_str!("../scripts/claim.lua")),
             scan: Script::read_only(include_str!("../scripts/scan.lua")),
+            witness: Script::new(include_str!("../scripts/witness.lua")),
         }
     }
 }
@@ -47,7 +64,7 @@ impl Backend for Redis {
         let key = Key::Value(name).of(partition);
         let mut command = cmd("GET");
         command.arg(&key);
-        let value = self.read(&key, First::Plain(command), read).await?;
+        let value = self.read(partition, &key, First::Plain(command), read).await?;
         answer::<Option<Vec<u8>>>(value)?.map(|stored| entry(&stored)).transpose()
     }
 
@@ -72,7 +89,7 @@ impl Backend for Redis {
             keys: &[names.as_bytes()],
             args: &[values.as_bytes(), least.as_bytes(), &greatest, limit.as_bytes()],
         };
-        let found = answer::<Vec<Vec<u8>>>(self.read(&names, script, read).await?)?;
+        let found = answer::<Vec<Vec<u8>>>(self.read(partition, &names, script, read).await?)?;
         let pairs = found.chunks_exact(2).map(|pair| match pair {
             [name, stored] => Ok((text(name)?, entry(stored)?)),
             _ => Err(strange()),
@@ -155,12 +172,34 @@ impl Redis {
         }
     }
 
-    async fn read(&self, key: &str, first: First<'_>, read: Read) -> Result<Value, StoreError> {
+    async fn read(&self, partition: &Partition, key: &str, first: First<'_>, read: Read) -> Result<Value, StoreError> {
+        if read == Read::Confirmed && self.parts().connector.store.replicas_to_wait_for() > 0 {
+            return self.confirmed(partition, &first).await;
+        }
         let stale = read == Read::Stale && self.parts().connector.store.replica_reads;
-        let commands = Commands { first, then: None };
+        let commands = Commands { first, then: Vec::new() };
         let slot = slot_of(key.as_bytes());
         let call = Call { slot, what_for: RedisUse::Read, stale, repeatable: true, commands };
         Ok(self.call(&call).await?.pop().unwrap_or_default())
+    }
+
+    /// A read behind a write that replicas acknowledge. One that comes up short is not tried again: whoever asks wants
+    /// to know how things stand now.
+    async fn confirmed(&self, partition: &Partition, read: &First<'_>) -> Result<Value, StoreError> {
+        let replicas = self.parts().connector.store.replicas_to_wait_for();
+        let (key, life) = (Key::Witness.of(partition), millis(WITNESS_LIFE).to_string());
+        let script = &self.scripts().witness;
+        let first = First::Script { script, keys: &[key.as_bytes()], args: &[life.as_bytes()] };
+        let commands = Commands { first, then: vec![self.wait(replicas), read.command(true)] };
+        let slot = slot_of(key.as_bytes());
+        let call = Call { slot, what_for: RedisUse::Write, stale: false, repeatable: true, commands };
+        match <[Value; 3]>::try_from(self.call(&call).await?) {
+            Ok([_, waited, value]) => {
+                holds(waited, replicas)?;
+                Ok(value)
+            }
+            Err(_) => Err(strange()),
+        }
     }
 
     async fn write(
@@ -174,36 +213,50 @@ impl Redis {
             Durability::Durable => self.parts().connector.store.replicas_to_wait_for(),
             Durability::Relaxed => 0,
         };
-        let then = (replicas > 0).then(|| wait(replicas, self.parts().connector.store.timeouts.command / 2));
+        let then = (replicas > 0).then(|| self.wait(replicas)).into_iter().collect();
         let slot = slot_of(key.as_bytes());
         let call =
             Call { slot, what_for: RedisUse::Write, stale: false, repeatable, commands: Commands { first, then } };
-        let mut answers = self.call(&call).await?.into_iter();
-        let value = answers.next().unwrap_or_default();
-        if let Some(waited) = answers.next() {
-            self.holds(waited, replicas)?;
+        let mut short = None;
+        let tried = timeout(self.parts().connector.store.timeouts.total, async {
+            loop {
+                let mut answers = match self.call(&call).await {
+                    Ok(answers) => answers.into_iter(),
+                    // It has happened before; only how safe it is was in question.
+                    Err(fault) => return Err(short.take().unwrap_or_else(|| fault.into())),
+                };
+                let value = answers.next().unwrap_or_default();
+                match answers.next().map_or(Ok(()), |waited| holds(waited, replicas)) {
+                    Ok(()) => return Ok(value),
+                    Err(error) if repeatable => short = Some(error),
+                    Err(error) => return Err(error),
+                }
+                sleep(pause(0)).await;
+            }
+        });
+        let outcome = tried.await.unwrap_or_else(|_| Err(short.unwrap_or_else(strange)));
+        if matches!(outcome, Err(StoreError::NotDurable(_))) {
+            self.parts().metrics.redis_shortfalls.inc();
         }
-        Ok(value)
+        outcome
     }
 
-    /// Whether as many replicas acknowledged a write as had to.
-    fn holds(&self, waited: Value, replicas: u32) -> Result<(), StoreError> {
-        let why = match waited.extract_error().map(from_redis_value::<u32>) {
-            Ok(Ok(count)) if count >= replicas => return Ok(()),
-            Ok(Ok(count)) => format!("{count} of {replicas} replicas have it"),
-            Ok(Err(_)) => "the server did not tell how many replicas have it".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        self.parts().metrics.redis_shortfalls.inc();
-        Err(StoreError::NotDurable(why))
+    /// `WAIT`: acknowledged by so many replicas, within half the time of a command.
+    fn wait(&self, replicas: u32) -> Cmd {
+        let mut command = cmd("WAIT");
+        command.arg(replicas).arg(millis(self.parts().connector.store.timeouts.command / 2));
+        command
     }
 }
 
-/// `WAIT`: acknowledged by so many replicas, within a while.
-fn wait(replicas: u32, limit: Duration) -> Cmd {
-    let mut command = cmd("WAIT");
-    command.arg(replicas).arg(millis(limit));
-    command
+/// Whether as many replicas acknowledged a write as had to.
+fn holds(waited: Value, replicas: u32) -> Result<(), StoreError> {
+    Err(StoreError::NotDurable(match waited.extract_error().map(from_redis_value::<u32>) {
+        Ok(Ok(count)) if count >= replicas => return Ok(()),
+        Ok(Ok(count)) => format!("{count} of {replicas} replicas have it"),
+        Ok(Err(_)) => "the server did not tell how many replicas have it".to_owned(),
+        Err(error) => error.to_string(),
+    }))
 }
 
 /// A batch as the script takes it.

@@ -33,7 +33,7 @@ pub(super) struct Call<'a> {
 /// What is sent: one command or script, and what has to follow it on the same connection.
 pub(super) struct Commands<'a> {
     pub first: First<'a>,
-    pub then: Option<Cmd>,
+    pub then: Vec<Cmd>,
 }
 
 pub(super) enum First<'a> {
@@ -41,23 +41,30 @@ pub(super) enum First<'a> {
     Script { script: &'a Script, keys: &'a [&'a [u8]], args: &'a [&'a [u8]] },
 }
 
+impl First<'_> {
+    /// As a command. A script goes by its hash, or whole to a server that does not know it.
+    pub fn command(&self, whole: bool) -> Cmd {
+        match self {
+            First::Plain(command) => command.clone(),
+            First::Script { script, keys, args } => script.command(whole, keys, args),
+        }
+    }
+}
+
 impl Commands<'_> {
     /// How many answers come.
     fn count(&self) -> usize {
-        1 + usize::from(self.then.is_some())
+        1 + self.then.len()
     }
 
-    /// What goes out, behind `before`. A script goes by its hash, or whole to a server that does not know it.
+    /// What goes out, behind `before`.
     fn pipeline(&self, before: Option<&'static str>, whole: bool) -> Pipeline {
         let mut pipeline = redis::pipe();
         if let Some(before) = before {
             pipeline.add_command(cmd(before));
         }
-        match &self.first {
-            First::Plain(command) => pipeline.add_command(command.clone()),
-            First::Script { script, keys, args } => pipeline.add_command(script.command(whole, keys, args)),
-        };
-        if let Some(then) = &self.then {
+        pipeline.add_command(self.first.command(whole));
+        for then in &self.then {
             pipeline.add_command(then.clone());
         }
         pipeline
@@ -85,6 +92,8 @@ impl Redis {
     async fn attempts(&self, call: &Call<'_>, last: &mut Option<Fault>) -> Result<Vec<Value>, Fault> {
         let limit = self.parts().connector.store.timeouts.command;
         let (mut failures, mut redirections) = (0, 0);
+        // Whether an attempt got no answer: then it may have happened, whatever a later one is told.
+        let mut unsure = false;
         let mut redirected = None;
         let mut stale = call.stale;
         loop {
@@ -114,8 +123,9 @@ impl Redis {
                 continue;
             }
             if !(fault.passes() && (fault.refused() || call.repeatable)) {
-                return Err(fault);
+                return Err(if unsure { fault.after_silence() } else { fault });
             }
+            unsure |= !fault.refused();
             self.rest(fault, &mut failures, last).await;
         }
     }

@@ -1,7 +1,8 @@
 //! Everything out, and everything in.
 //!
-//! A dump walks the primaries one after the other by `SCAN`; its cursor names the server and how far it got there. A
-//! fail-over in between ends it with an error: the new primary's cursor would mean something else.
+//! A dump walks the primaries one after the other by `SCAN`; its cursor names the server, which run of it, and how far it got
+//! there. A fail-over, a restart or slots that move in between end it with an error: keys would be missed, and nobody
+//! would know.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,11 +15,38 @@ use super::Redis;
 use super::backend::{answer, entry, text};
 use super::keys::{EVERYTHING, Key, parse};
 use super::link::Link;
+use super::topology::Shard;
 use crate::metrics::RedisUse;
+use crate::store::seal::sha256;
 use crate::store::{Batch, Operation, Partition, Record, StoreError};
 
 /// Batches on their way at once while loading.
 const AT_ONCE: usize = 32;
+
+/// How far a dump has got. The servers are those that it began with: of others it would miss what was there.
+struct Cursor {
+    /// Which slots were where when it began.
+    map: String,
+    /// The server that it is at.
+    server: String,
+    /// Which run of that server: after a restart, or behind an address that leads to another one now, a place means
+    /// something else. Empty before the first piece.
+    run: String,
+    /// The place in its keys.
+    place: u64,
+}
+
+impl Cursor {
+    fn parse(text: &str) -> Option<Cursor> {
+        let [map, server, run, place] = <[&str; 4]>::try_from(text.split(' ').collect::<Vec<_>>()).ok()?;
+        let owned = str::to_owned;
+        Some(Cursor { map: owned(map), server: owned(server), run: owned(run), place: place.parse().ok()? })
+    }
+
+    fn text(&self) -> String {
+        format!("{} {} {} {}", self.map, self.server, self.run, self.place)
+    }
+}
 
 /// The next piece of everything.
 pub(super) async fn dump(
@@ -26,33 +54,60 @@ pub(super) async fn dump(
     cursor: Option<String>,
     limit: usize,
 ) -> Result<(Vec<Record>, Option<String>), StoreError> {
+    let cursor = cursor.map(|text| Cursor::parse(&text).ok_or(StoreError::NoSuchCursor)).transpose()?;
     if redis.topology().shards().is_empty() || cursor.is_none() {
         redis.topology().look().await?;
     }
-    let mut primaries: Vec<_> = redis.topology().shards().iter().map(|shard| shard.primary.clone()).collect();
-    primaries.sort_by_key(ToString::to_string);
-    primaries.dedup();
-    let (at, place) = match &cursor {
-        None => (0, "0"),
-        Some(cursor) => {
-            let (server, place) = cursor.rsplit_once(' ').ok_or(StoreError::NoSuchCursor)?;
-            let at = primaries.iter().position(|primary| primary.to_string() == server);
-            (at.ok_or_else(interrupted)?, place)
-        }
-    };
-    place.parse::<u64>().map_err(|_| StoreError::NoSuchCursor)?;
-    let Some(primary) = primaries.get(at) else { return Ok((Vec::new(), None)) };
+    let shards = redis.topology().shards();
+    let map = map_of(&shards);
+    let primaries = redis.servers();
+    let Some(first) = primaries.first() else { return Ok((Vec::new(), None)) };
+    let begun = || Cursor { map: map.clone(), server: first.to_string(), run: String::new(), place: 0 };
+    let cursor = cursor.unwrap_or_else(begun);
+    let at = primaries.iter().position(|primary| primary.to_string() == cursor.server);
+    let at = at.filter(|_| cursor.map == map).ok_or_else(interrupted)?;
+    let primary = primaries.get(at).ok_or_else(interrupted)?;
     let link = redis.topology().link(primary);
+    let run = run_of(redis, &link).await?;
+    if !cursor.run.is_empty() && cursor.run != run {
+        return Err(interrupted());
+    }
     let mut command = cmd("SCAN");
-    command.arg(place).arg("MATCH").arg(EVERYTHING).arg("COUNT").arg(limit.max(1));
-    let (place, found): (String, Vec<Vec<u8>>) = answer(redis.topology().ask(&link, &command).await?)?;
+    command.arg(cursor.place).arg("MATCH").arg(EVERYTHING).arg("COUNT").arg(limit.max(1));
+    let (place, found): (u64, Vec<Vec<u8>>) = answer(redis.topology().ask(&link, &command).await?)?;
     let records = records(redis, &link, &found).await?;
-    let next = match (place.as_str(), primaries.get(at + 1)) {
-        ("0", None) => None,
-        ("0", Some(next)) => Some(format!("{next} 0")),
-        (place, _) => Some(format!("{primary} {place}")),
+    if run_of(redis, &link).await? != run {
+        return Err(interrupted());
+    }
+    let next = match (place, primaries.get(at + 1)) {
+        (0, None) => None,
+        (0, Some(next)) => Some(Cursor { server: next.to_string(), run: String::new(), place: 0, ..cursor }),
+        (place, _) => Some(Cursor { run, place, ..cursor }),
     };
-    Ok((records, next))
+    if next.is_none() {
+        // What has moved meanwhile was perhaps at neither place when that was looked at.
+        redis.topology().look().await?;
+        if map_of(&redis.topology().shards()) != map {
+            return Err(interrupted());
+        }
+    }
+    Ok((records, next.map(|next| next.text())))
+}
+
+/// Which slots are where.
+fn map_of(shards: &[Shard]) -> String {
+    let one = |shard: &Shard| format!("{}-{} {}\n", shard.first, shard.last, shard.primary);
+    let text: String = shards.iter().map(one).collect();
+    sha256(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a server calls its own run: another one after each start.
+async fn run_of(redis: &Redis, link: &Link) -> Result<String, StoreError> {
+    let mut command = cmd("INFO");
+    command.arg("server");
+    let info: String = answer(redis.topology().ask(link, &command).await?)?;
+    let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+    run.map(|run| run.trim_end().to_owned()).ok_or_else(interrupted)
 }
 
 fn interrupted() -> StoreError {
@@ -68,7 +123,7 @@ async fn records(redis: &Redis, link: &Link, found: &[Vec<u8>]) -> Result<Vec<Re
         match key {
             Key::Due(queue) => records.extend(items(redis, link, &partition, queue).await?),
             Key::Value(name) => records.extend(value(redis, link, partition.clone(), name, bytes).await?),
-            Key::Names | Key::Expiring | Key::Batch(_) | Key::Items(_) => {}
+            Key::Names | Key::Expiring | Key::Batch(_) | Key::Witness | Key::Items(_) => {}
         }
     }
     Ok(records)

@@ -27,6 +27,11 @@ impl Fault {
         Fault::new(RedisFault::Timeout, format!("no answer within {} ms", after.as_millis()))
     }
 
+    /// A refusal of what was sent before, and then not answered: it may have happened at that time.
+    pub fn after_silence(self) -> Fault {
+        Fault { kind: RedisFault::Timeout, message: format!("no answer at first, and then: {}", self.message), ..self }
+    }
+
     /// A fault of opening a connection, whatever it was: nothing has been sent.
     pub fn opening(error: &RedisError) -> Fault {
         match Fault::from(error) {

@@ -7,12 +7,15 @@
 //! | `tmcp:{partition}:n` | sorted set, all scores 0 | the names, in lexical order: what scans go by |
 //! | `tmcp:{partition}:x` | sorted set by Unix ms | the names that expire, and when: what keeps the former clean |
 //! | `tmcp:{partition}:b:version` | string | a batch that has been applied, for two minutes: what makes sending it again safe |
+//! | `tmcp:{partition}:w` | string | touched to see whether replicas still follow ([`Read::Confirmed`]) |
 //! | `tmcp:{partition}:q:queue` | sorted set by Unix ms | the items of a queue by when they are due |
 //! | `tmcp:{partition}:d:queue` | hash | what they say: 8 bytes of lease, 4 of claims, then the value |
 //!
 //! The braces are a hash tag: a partition is one slot of a cluster.
 
 use super::super::Partition;
+#[cfg(doc)]
+use super::super::Read;
 
 /// What every key and channel begins with.
 const PREFIX: &str = "tmcp:";
@@ -24,6 +27,7 @@ pub(super) enum Key<'a> {
     Names,
     Expiring,
     Batch(&'a str),
+    Witness,
     Due(&'a str),
     Items(&'a str),
 }
@@ -36,6 +40,7 @@ impl Key<'_> {
             Key::Names => (":n", ""),
             Key::Expiring => (":x", ""),
             Key::Batch(version) => (":b:", version),
+            Key::Witness => (":w", ""),
             Key::Due(queue) => (":q:", queue),
             Key::Items(queue) => (":d:", queue),
         };
@@ -87,7 +92,7 @@ mod tests {
             assert_eq!(slot_of(text.as_bytes()), slot, "{text}");
             assert_eq!(parse(&text), Some((partition.clone(), key)));
         }
-        for key in [Key::Names, Key::Expiring, Key::Batch("1"), Key::Items("out")] {
+        for key in [Key::Names, Key::Expiring, Key::Batch("1"), Key::Witness, Key::Items("out")] {
             assert_eq!(slot_of(key.of(&partition).as_bytes()), slot);
             assert_eq!(parse(&key.of(&partition)), None, "{key:?} goes with another one");
         }

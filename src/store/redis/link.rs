@@ -1,7 +1,7 @@
 //! A server and the connections to it.
 //!
-//! Connections are opened when they are needed, by a task of the runtime that needs them, and shared by everyone after
-//! that; a caller whose patience ends does not take a connection attempt with it. A connection that breaks, or leaves
+//! Connections are opened when they are needed, by a task of the runtime that needs them, or of the one that was named for
+//! it ([`super::Redis::drive_on`]), and shared by everyone after that; a caller whose patience ends does not take a connection attempt with it. A connection that breaks, or leaves
 //! everyone without an answer for the time of one command, is given up. After a failed attempt there is none for a
 //! while that doubles from 20 ms to a second: until then callers are told at once rather than kept waiting, so that a
 //! server that swallows packets costs one of them its time and not all.
@@ -20,6 +20,7 @@ use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::connect::{Connector, Peer};
@@ -47,6 +48,8 @@ pub(super) struct LinkParts {
     pub connector: Connector,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
+    /// Where connections are driven; `None`: on the runtime of whoever needs one first.
+    pub drivers: Mutex<Option<Handle>>,
 }
 
 struct Lane {
@@ -173,7 +176,8 @@ impl Link {
     fn start_opening(&self, lane: &Arc<Lane>, failures: u32) -> Shared<BoxFuture<'static, Result<Open, Fault>>> {
         let (parts, node, own) = (self.shared.clone(), self.node.clone(), lane.clone());
         let generation = lane.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let task = tokio::spawn(async move {
+        let runtime = self.shared.drivers.lock().clone().unwrap_or_else(Handle::current);
+        let task = runtime.spawn(async move {
             let opened = parts.connector.connect(&node, Peer::Server).await;
             parts.metrics.redis_connections.inc(if opened.is_ok() { Opened::Ok } else { Opened::Failed });
             let opened = opened.map(|connection| Open { connection, generation, silent_since: Arc::default() });
@@ -186,12 +190,13 @@ impl Link {
             };
             opened
         });
-        let own = lane.clone();
+        let (own, parts) = (lane.clone(), self.shared.clone());
         let joined = async move {
             match task.await {
                 Ok(opened) => opened,
                 // The runtime that the attempt ran on has ended: the next caller begins another one on its own.
                 Err(_) => {
+                    parts.drivers.lock().take();
                     let mut state = own.state.lock();
                     if matches!(*state, State::Opening(_)) {
                         *state = State::Closed { failures, not_before: Tick::default(), why: None };

@@ -52,7 +52,7 @@ pub use self::settings::check;
 use self::topology::{Topology, slot_of};
 use super::StoreError;
 use crate::clock::Clock;
-use crate::config::RedisStore;
+use crate::config::{RedisNode, RedisStore};
 use crate::metrics::{Metrics, RedisUse};
 
 /// A Redis, whatever it is made of.
@@ -85,10 +85,16 @@ impl Redis {
     /// A handle. Nothing is connected yet, and no runtime is needed.
     pub fn new(store: &RedisStore, clock: Clock, metrics: Arc<Metrics>) -> Redis {
         let connector = Connector { store: store.clone() };
-        let parts = Arc::new(LinkParts { connector, clock, metrics });
+        let parts = Arc::new(LinkParts { connector, clock, metrics, drivers: Mutex::default() });
         let topology = Arc::new(Topology::new(parts.clone()));
         let (scripts, topics, listener) = (Scripts::new(), Arc::default(), Mutex::default());
         Redis(Arc::new(Inner { parts, topology, topics, scripts, listener }))
+    }
+
+    /// Drives connections that are opened from now on on `runtime`: where requests are served, rather than beside whatever
+    /// work needed one first.
+    pub fn drive_on(&self, runtime: Handle) {
+        *self.parts().drivers.lock() = Some(runtime);
     }
 
     /// Runs a script on the slot of its keys, once and at the slot's primary, for callers that decide without Redis when
@@ -106,9 +112,45 @@ impl Redis {
         limit: Duration,
     ) -> Result<Value, StoreError> {
         let slot = slot_of(keys.first().copied().unwrap_or_default());
-        let commands = Commands { first: First::Script { script, keys, args }, then: None };
+        let commands = Commands { first: First::Script { script, keys, args }, then: Vec::new() };
         let call = Call { slot, what_for: RedisUse::Limit, stale: false, repeatable: false, commands };
         Ok(self.call_now(&call, limit).await?.pop().unwrap_or_default())
+    }
+
+    /// Runs a script that only reads ([`Script::read_only`]) on the slot of its keys, for callers that can wait: it is
+    /// tried as any read is.
+    ///
+    /// # Errors
+    /// When Redis does not answer in time.
+    pub async fn look_up(&self, script: &Script, keys: &[&[u8]], args: &[&[u8]]) -> Result<Value, StoreError> {
+        let slot = slot_of(keys.first().copied().unwrap_or_default());
+        let commands = Commands { first: First::Script { script, keys, args }, then: Vec::new() };
+        let call = Call { slot, what_for: RedisUse::Read, stale: false, repeatable: true, commands };
+        Ok(self.call(&call).await?.pop().unwrap_or_default())
+    }
+
+    /// The primaries as they are known; none before the first operation.
+    pub fn servers(&self) -> Vec<RedisNode> {
+        let mut primaries: Vec<_> = self.topology().shards().iter().map(|shard| shard.primary.clone()).collect();
+        primaries.sort_by_key(ToString::to_string);
+        primaries.dedup();
+        primaries
+    }
+
+    /// The primary that a key lies on, as far as that is known.
+    pub fn server_of(&self, key: &[u8]) -> Option<RedisNode> {
+        self.topology().primary(slot_of(key)).map(|link| link.node.clone())
+    }
+
+    /// Asks a server whether it is there, on the connection of [`Redis::script`].
+    ///
+    /// # Errors
+    /// When it does not answer within `limit`.
+    pub async fn ping(&self, server: &RedisNode, limit: Duration) -> Result<(), StoreError> {
+        let mut ping = redis::pipe();
+        ping.cmd("PING");
+        self.topology().link(server).exchange(RedisUse::Limit, &ping, (0, 1), limit).await?;
+        Ok(())
     }
 
     /// Tells the subscribers of a topic, at every edge.
@@ -119,7 +161,7 @@ impl Redis {
         let mut command = cmd("PUBLISH");
         let channel = keys::channel(topic);
         command.arg(&channel).arg("");
-        let commands = Commands { first: First::Plain(command), then: None };
+        let commands = Commands { first: First::Plain(command), then: Vec::new() };
         let slot = slot_of(channel.as_bytes());
         let call = Call { slot, what_for: RedisUse::Control, stale: false, repeatable: true, commands };
         self.call(&call).await?;

@@ -126,6 +126,12 @@ async fn follow(
     }
 }
 
+/// Listens once, so that a user who may not is found out.
+pub(super) async fn rehearse(parts: &LinkParts, topology: &Topology) -> Result<(), Fault> {
+    let (mut sink, _stream) = connected(parts, topology).await?;
+    within(parts.connector.store.timeouts.command, sink.subscribe(channel("rehearsal"))).await
+}
+
 async fn within<T>(limit: Duration, what: impl Future<Output = redis::RedisResult<T>>) -> Result<T, Fault> {
     match timeout(limit, what).await {
         Ok(outcome) => outcome.map_err(|error| Fault::from(&error)),

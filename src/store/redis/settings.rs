@@ -14,6 +14,7 @@ use redis::{Value, cmd, from_redis_value};
 use super::Redis;
 use super::fault::Fault;
 use super::link::Link;
+use super::push;
 use crate::clock::Clock;
 use crate::config::{RedisMode, RedisStore};
 use crate::metrics::{Metrics, RedisFault};
@@ -137,6 +138,10 @@ fn faults(settings: &HashMap<String, String>, replicas: u32) -> impl Iterator<It
     .flatten()
 }
 
+/// What becomes of an edge that starts while nothing can be written safely: an edge that did not start would not answer
+/// what it can answer.
+const MEANWHILE: &str = "What has to be kept is refused until that is over; what only reads goes on";
+
 /// Does once what an edge does all the time, so that an ACL user who may not is found out now.
 async fn rehearse(redis: &Redis) -> Result<(), String> {
     let partition = Partition::of("rehearsal", &[]);
@@ -154,15 +159,18 @@ async fn rehearse(redis: &Redis) -> Result<(), String> {
             let (queue, lease) = ("q".to_owned(), Some(claimed.lease));
             clear = clear.with(Operation::Dequeue { queue, id: claimed.id, lease });
         }
-        redis.apply(clear).await?;
-        redis.publish("rehearsal").await
+        redis.apply(clear).await
     };
-    all.await.map_err(|error| match error {
-        StoreError::NotDurable(why) => {
-            format!("store: {why}: too few replicas follow their primary (store.wait_replicas)")
+    let not_needed = |error: StoreError| format!("store: Redis does not do what an edge needs: {error}");
+    match all.await {
+        Err(StoreError::NotDurable(why)) => {
+            log::warn!("Redis: {why}: too few replicas follow their primary (store.wait_replicas). {MEANWHILE}");
         }
-        other => format!("store: Redis does not do what an edge needs: {other}"),
-    })
+        Err(StoreError::Full(why)) => log::warn!("Redis: {why}. {MEANWHILE}"),
+        outcome => drop(outcome.map_err(not_needed)?),
+    }
+    redis.publish("rehearsal").await.map_err(not_needed)?;
+    push::rehearse(redis.parts(), redis.topology()).await.map_err(|fault| not_needed(fault.into()))
 }
 
 async fn ask<T: redis::FromRedisValue>(redis: &Redis, link: &Link, name: &str, args: &[&str]) -> Result<T, Fault> {

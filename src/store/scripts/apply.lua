@@ -23,19 +23,6 @@ local function each_operation(f)
   end
 end
 
--- Whether something that this batch put is in place, and whether it puts anything at all.
-local placed, puts = false, false
-each_operation(function(letter, key, arg)
-  if letter == 'P' then
-    puts = true
-    placed = placed or redis.call('GETRANGE', KEYS[key], 0, 7) == version
-  elseif letter == 'E' then
-    puts = true
-    local item = redis.call('HGET', KEYS[key + 1], ARGV[arg])
-    placed = placed or (item and string.sub(item, 13, 20) == version)
-  end
-end)
-
 local function done(changed)
   if channel ~= '' then redis.call('PUBLISH', channel, '') end
   if changed then changed() end
@@ -44,8 +31,22 @@ local function done(changed)
   return { 1 }
 end
 
-local sent_before = redis.call('EXISTS', marker) == 1
-if placed or (sent_before and not puts) then return done() end
+if redis.call('EXISTS', marker) == 1 then return done() end
+
+-- Whether something that this batch put is in place: it has been sent before, longer ago than a marker lives. Loading is
+-- another matter: one version is split over several batches there.
+local placed = false
+if not string.find(marker, '}:b:load-', 1, true) then
+  each_operation(function(letter, key, arg)
+    if letter == 'P' then
+      placed = placed or redis.call('GETRANGE', KEYS[key], 0, 7) == version
+    elseif letter == 'E' then
+      local item = redis.call('HGET', KEYS[key + 1], ARGV[arg])
+      placed = placed or (item and string.sub(item, 13, 20) == version)
+    end
+  end)
+end
+if placed then return done() end
 
 for n = 1, conditions do
   local letter, expected = ARGV[3 + 2 * n], ARGV[4 + 2 * n]
@@ -56,7 +57,6 @@ for n = 1, conditions do
   else holds = found == expected end
   if not holds then return { 0, n - 1, redis.call('GET', KEYS[3 + n]) } end
 end
-if sent_before then return done() end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

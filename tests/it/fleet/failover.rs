@@ -134,6 +134,7 @@ async fn what_is_not_safe_is_not_handed_out_by_asking_again() {
     let mut store = single(primary.port);
     store["wait_replicas"] = json!(1);
     store["timeouts"]["command"] = json!("300ms");
+    store["timeouts"]["total"] = json!("2s");
     let fleet = Fleet::start(&store, |_| ()).await;
     let spent = fleet.sign_in(&user(0)).await.text("refresh_token");
     replica.freeze();

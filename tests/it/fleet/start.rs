@@ -91,3 +91,42 @@ async fn a_redis_that_is_not_there_or_not_the_one() {
     store["tls"] = json!({"ca": own.ca()});
     setup(store).start().await;
 }
+
+/// An operator says what holds meanwhile, and is not told to wait until it is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_works_while_redis_is_away() {
+    let mut server = Server::start(&[]);
+    let mut store = single(server.port);
+    store["timeouts"]["total"] = json!("300ms");
+    let mut setup = setup(store);
+    let edge = setup.start().await;
+    crate::life::until("the edge serves", || edge.logged("serving on") == 1).await;
+    server.kill();
+    setup.edge["rate_limits"] =
+        json!({"default": {"requests_per_minute": 100, "burst": 20, "on_store_failure": "open"}});
+    setup.write();
+    edge.reload().await;
+    assert!(edge.log().contains("the keys in memory stay in use"), "{}", edge.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_not_replaced_under_its_edges() {
+    let server = Server::start(&[]);
+    let setup = setup(single(server.port));
+    let edge = setup.start().await;
+    crate::life::until("the edge serves", || edge.logged("serving on") == 1).await;
+    let file = setup.folder().join("edge.backup");
+    let file = file.to_str().unwrap();
+    let run = |words: &[&str]| tokio::task::block_in_place(|| setup.command(words));
+    let done = run(&["store", "backup", file]);
+    assert!(done.status.success(), "{done:?}");
+    let refused = run(&["store", "restore", "--force", file]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && told.contains("served from this Redis") && told.contains("--stopped"),
+        "{told}"
+    );
+    drop(edge);
+    let done = run(&["store", "restore", "--force", "--stopped", file]);
+    assert!(done.status.success(), "{done:?}");
+}

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tmcp_edge::clock::Clock;
 use tmcp_edge::metrics::Metrics;
+use tmcp_edge::model::Revoked;
 use tmcp_edge::store::{Applied, Backend, Batch, Partition, Read};
 use tmcp_edge::{config, store};
 
@@ -125,6 +126,54 @@ fn a_folder_that_others_may_write_to_is_refused() {
     let refused = setup.command(&["run"]);
     assert!(!refused.status.success());
     assert!(said(&refused.stderr).contains("may be written to by others (mode 777)"), "{refused:?}");
+}
+
+/// Whoever says that every edge has stopped is not believed where it can be seen that one has not.
+#[tokio::test(flavor = "multi_thread")]
+async fn permissions_are_not_copied_from_under_an_edge() {
+    let wallet = Upstream::start("wallet");
+    let (here, mut there) = (Setup::new(wallet.address), Setup::new(wallet.address));
+    there.edge["store"] = json!({"kind": "embedded", "path": there.folder().join("other")});
+    there.write();
+    let edge = here.start().await;
+    let copy = |more: &[&str]| {
+        let target = there.file();
+        here.command(&[&["store", "copy", "--to", target.to_str().unwrap()], more].concat())
+    };
+    let refused = copy(&["--stopped"]);
+    assert!(!refused.status.success() && said(&refused.stderr).contains("another edge serves"), "{refused:?}");
+    let done = copy(&[]);
+    assert!(done.status.success() && said(&done.stdout).contains("say --stopped"), "{done:?}");
+    drop(edge);
+}
+
+/// An older backup brings no key back that has been revoked since, and lets no payments through that have been called off.
+#[tokio::test]
+async fn what_was_revoked_since_a_backup_stays_revoked() {
+    let here = Setup::new("127.0.0.1:9".parse().unwrap());
+    here.write();
+    let run = |words: &[&str]| {
+        let done = here.command(words);
+        assert!(done.status.success(), "{words:?}: {done:?}");
+        said(&done.stdout)
+    };
+    run(&["token", "--user", "@alice:tween.example", "--app", "ma_shop_001", "--scope", "wallet:balance"]);
+    let keys = run(&["keys", "list"]);
+    let kid = keys.lines().nth(1).unwrap().split(' ').next().unwrap();
+    let file = here.folder().join("edge.backup");
+    let file = file.to_str().unwrap();
+    run(&["store", "backup", file]);
+    run(&["keys", "revoke", kid]);
+    run(&["revoke", "--payments", "off"]);
+    let told = run(&["store", "restore", "--force", file]);
+    assert!(told.contains(&format!("{kid} stays revoked")) && told.contains("No key signs now"), "{told}");
+    let keys = run(&["keys", "list"]);
+    let line = keys.lines().find(|line| line.starts_with(kid)).unwrap();
+    assert!(line.contains("revoked"), "{keys}");
+    let store = open(&here.folder().join("store"));
+    let log = store::revocations::RevocationLog::new(store, Clock::system());
+    let (_, all) = log.all().await.unwrap();
+    assert!(all.iter().any(|one| one.what == Revoked::Payments { off: true }), "{all:?}");
 }
 
 #[tokio::test]

@@ -91,6 +91,26 @@ async fn what_is_under_way_ends_well_in_the_old_process() {
     assert!(old.log().contains("every connection has ended"), "{}", old.log());
 }
 
+/// A successor may wait for minutes, and what it has read by then be old.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_knows_what_has_changed_while_it_waited() {
+    let wallet = Upstream::start("wallet");
+    let setup = Setup::new(wallet.address);
+    let old = setup.start().await;
+    let successor = setup.spawn(&["--upgrade"]);
+    let socket = setup.folder().join("upgrade.sock");
+    until("the successor waits", || socket.exists()).await;
+    let done = setup.command(&["keys", "new"]);
+    assert!(done.status.success(), "{done:?}");
+    let told = String::from_utf8(done.stdout).unwrap();
+    let kid = told.split(' ').next().unwrap();
+    old.signal(Signal::QUIT);
+    until("the successor has taken over", || old.logged("a successor has taken over") == 1).await;
+    // Among the first answers of the new process.
+    let answer = Connection::open(successor.address).await.ask(&get("/oauth2/jwks.json", "none")).await.unwrap();
+    assert!(answer.body.contains(kid), "{answer:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_successor_nothing_happens() {
     let wallet = Upstream::start("wallet");

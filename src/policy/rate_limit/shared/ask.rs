@@ -77,14 +77,15 @@ impl Shared {
     ) -> Result<T, StoreError> {
         let key = question::name(slot.family, slot.key);
         let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
+        let server = self.redis.server_of(key.as_bytes());
         match self.redis.script(script, &[key.as_bytes()], &args, self.deadline).await.and_then(read) {
             Ok(answer) => {
-                self.health.answered();
+                server.iter().for_each(|server| self.servers.answered(server));
                 Ok(answer)
             }
             Err(error) => {
                 self.metrics.limit_store_failures.inc();
-                if self.health.failed(self.clock.tick()) {
+                if server.is_some_and(|server| self.servers.failed(&server, self.clock.tick())) {
                     self.metrics.limit_store_up.set(0);
                     log::warn!("limits: {error}; until it does, each policy's on_store_failure holds");
                 }

@@ -5,12 +5,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
+use futures::future::join_all;
+use futures::{StreamExt as _, stream};
+use tokio::task::JoinHandle;
 
 use super::super::shard::Slot;
 use super::hold::{Back, Hold};
 use super::question::{Question, Terms};
 use super::{RESETS, Shared};
 use crate::clock::Tick;
+use crate::store::StoreError;
+use crate::store::redis::{Redis, Script};
 
 /// How often there is a look at everything: probes of a store that is lost, void leases.
 const EVERY: Duration = Duration::from_millis(250);
@@ -20,6 +25,8 @@ const GONE_AFTER: Duration = Duration::from_secs(10);
 /// Instances by when they last said that they are there.
 const PRESENT: &str = "tmcp:{limit:instances}";
 
+/// Void leases that are handed back at once.
+const AT_ONCE: usize = 32;
 /// The pause between probes at the start, when nothing else is done.
 const MEET_EVERY: Duration = Duration::from_millis(10);
 
@@ -29,6 +36,20 @@ pub(super) fn instance_name() -> String {
     // Without chance two containers may have one name; then they count as one instance, and `local` is more generous.
     let _ = rand::fill(&mut chance);
     format!("{}-{:016x}", std::process::id(), u64::from_be_bytes(chance))
+}
+
+/// How many instances on `redis` have said lately that they are there.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn instances_on(redis: &Redis) -> Result<u32, StoreError> {
+    let script = Script::read_only(
+        "local clock = redis.call('TIME')
+         local since = clock[1] * 1000 + math.floor(clock[2] / 1000) - ARGV[1]
+         return redis.call('ZCOUNT', KEYS[1], string.format('%.0f', since), '+inf')",
+    );
+    let count = redis.look_up(&script, &[PRESENT.as_bytes()], &[GONE_AFTER.as_millis().to_string().as_bytes()]).await?;
+    redis::from_redis_value(count).map_err(|error| StoreError::Internal(error.to_string()))
 }
 
 impl Shared {
@@ -50,6 +71,7 @@ impl Shared {
     pub async fn look_after(self: Arc<Self>) {
         let mut resets = self.redis.subscribe(RESETS);
         let mut present_at: Option<Tick> = None;
+        let mut settling: Option<JoinHandle<()>> = None;
         loop {
             let now = self.clock.tick();
             let due = present_at.is_none_or(|at| now.since(at) >= PRESENT_EVERY);
@@ -57,7 +79,10 @@ impl Shared {
                 self.probe().await;
                 present_at = Some(now);
             }
-            self.settle().await;
+            // In a task of its own, so that probes and resets do not wait for it.
+            if settling.as_ref().is_none_or(JoinHandle::is_finished) {
+                settling = Some(tokio::spawn(self.clone().settle()));
+            }
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
                 Ok(()) = resets.changed() => self.each_hold(Hold::forget_refusal),
@@ -74,15 +99,26 @@ impl Shared {
             self.instances.store(count.max(1), Ordering::Relaxed);
             self.metrics.limit_instances.set(i64::from(count.max(1)));
         }
-        if self.health.probed(count.is_some(), self.clock.tick()) {
-            self.metrics.limit_store_up.set(1);
-            log::info!("limits: the store answers, and counts for {} instance(s)", self.instances());
+        // The one with the instances has been asked; the others are to say just that they are there.
+        let at = self.redis.server_of(PRESENT.as_bytes());
+        let others = self.redis.servers().into_iter().filter(|server| Some(server) != at.as_ref());
+        let others = others.map(|server| async {
+            let answered = self.redis.ping(&server, self.deadline).await.is_ok();
+            (server, answered)
+        });
+        let others = join_all(others).await;
+        for (server, answered) in at.into_iter().map(|at| (at, count.is_some())).chain(others) {
+            if self.servers.probed(&server, answered, self.clock.tick()) {
+                log::info!("limits: {server} answers, and counts for {} instance(s)", self.instances());
+            }
         }
+        self.servers.settle(&self.redis.servers());
+        self.metrics.limit_store_up.set(i64::from(self.is_up()));
     }
 
     /// Tells the store what it does not know yet: what was leased and not used, and marks that were set without it.
     /// Forgets keys that are quiet.
-    pub(super) async fn settle(&self) {
+    pub(super) async fn settle(self: Arc<Self>) {
         let now = self.clock.tick();
         let mut void: Vec<(Slot, Question, Back)> = Vec::new();
         let mut untold = Vec::new();
@@ -100,13 +136,13 @@ impl Shared {
             });
         }
         self.tell_marks(untold).await;
-        for (slot, question, back) in void {
+        let hand_back = async |(slot, question, back): (Slot, Question, Back)| {
             // What cannot be handed back stays taken: to grant less is safe.
-            if !self.is_up() || self.question(&slot, &question, Terms { back, ..Terms::default() }, &[]).await.is_err()
-            {
-                return;
+            if self.asks(&slot) {
+                let _ = self.question(&slot, &question, Terms { back, ..Terms::default() }, &[]).await;
             }
-        }
+        };
+        stream::iter(void).for_each_concurrent(AT_ONCE, hand_back).await;
     }
 
     fn each_hold(&self, mut then: impl FnMut(&mut Hold)) {

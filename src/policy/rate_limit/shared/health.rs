@@ -1,15 +1,19 @@
-//! Is the store worth asking? A breaker around it, so that an outage costs its first calls a moment and the rest nothing.
+//! Is the store worth asking? A breaker around each of its servers, so that an outage costs its first calls a moment and the
+//! rest nothing, and the loss of one server of a cluster nothing to the buckets on others.
 //!
 //! It begins closed to callers: the first probe, which runs as soon as the edge does, opens the way. [`FAILURES`] in a row
 //! shut it, and only probes, which run in the background and hold nobody up, open it again. A store that comes and
 //! goes has to answer longer each time before it is trusted.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Tick;
+use crate::config::RedisNode;
 
 /// Failures in a row after which nobody asks any more.
 const FAILURES: u32 = 3;
@@ -19,9 +23,66 @@ const LONGEST_PROOF: u32 = 32;
 /// An outage that begins so soon after the last one is counted with it.
 const SETTLED: Duration = Duration::from_secs(30);
 
-/// Whether the store is asked.
+/// The servers that limits lie on.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(super) struct Servers {
+    /// Every known one is asked: then nobody has to find out which one a bucket lies on.
+    all_up: AtomicBool,
+    each: RwLock<HashMap<RedisNode, Arc<Health>>>,
+}
+
+impl Servers {
+    /// Whether all are asked.
+    pub fn all_up(&self) -> bool {
+        self.all_up.load(Ordering::Relaxed)
+    }
+
+    /// Whether one is asked.
+    pub fn is_up(&self, server: &RedisNode) -> bool {
+        self.all_up() || self.each.read().get(server).is_some_and(|health| health.is_up())
+    }
+
+    /// One has answered in time.
+    pub fn answered(&self, server: &RedisNode) {
+        if let Some(health) = self.each.read().get(server) {
+            health.answered();
+        }
+    }
+
+    /// One has not answered in time. True: that was one too many.
+    pub fn failed(&self, server: &RedisNode, now: Tick) -> bool {
+        let shuts = self.health(server).failed(now);
+        if shuts {
+            let _settled = self.each.write();
+            self.all_up.store(false, Ordering::Relaxed);
+        }
+        shuts
+    }
+
+    /// A probe of one came back. True: from now on it is asked again.
+    pub fn probed(&self, server: &RedisNode, answered: bool, now: Tick) -> bool {
+        self.health(server).probed(answered, now)
+    }
+
+    /// Forgets all but the servers that there are now, and sees whether all of them are asked.
+    pub fn settle(&self, known: &[RedisNode]) {
+        let mut each = self.each.write();
+        each.retain(|server, _| known.contains(server));
+        let up = |server: &RedisNode| each.get(server).is_some_and(|health| health.is_up());
+        self.all_up.store(!known.is_empty() && known.iter().all(up), Ordering::Relaxed);
+    }
+
+    fn health(&self, server: &RedisNode) -> Arc<Health> {
+        if let Some(health) = self.each.read().get(server) {
+            return health.clone();
+        }
+        self.each.write().entry(server.clone()).or_default().clone()
+    }
+}
+
+/// Whether a server is asked.
+#[derive(Debug, Default)]
+struct Health {
     up: AtomicBool,
     failures: AtomicU32,
     proof: Mutex<Proof>,

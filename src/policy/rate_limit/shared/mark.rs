@@ -19,7 +19,7 @@ use crate::store::StoreError;
 impl Shared {
     pub(super) fn look_at_mark(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Wait> {
         let slot = Slot { family: mark.family, key };
-        if !self.is_up() {
+        if !self.asks(&slot) {
             return Answer::Now(self.with_hold(&slot, |hold| hold.known_mark(now)).unwrap_or(Wait::No));
         }
         if let Some(known) = self.hold(slot, |hold| hold.marked(now)) {
@@ -46,7 +46,7 @@ impl Shared {
         let slot = Slot { family: mark.family, key };
         let lasts = mark.per;
         match self.own.upgrade() {
-            Some(own) if self.is_up() => Answer::Later(Box::pin(async move {
+            Some(own) if self.asks(&slot) => Answer::Later(Box::pin(async move {
                 let asked = own.clock.tick();
                 own.metrics.limit_answers.inc(LimitAnswer::Asked);
                 match own.mark(&slot, lasts, lasts).await {
@@ -69,10 +69,9 @@ impl Shared {
     /// Tells the store of marks that were set without it.
     pub(super) async fn tell_marks(&self, untold: Vec<(Slot, Duration)>) {
         for (slot, left) in untold {
-            if !self.is_up() || self.mark(&slot, left, left).await.is_err() {
-                return;
+            if self.asks(&slot) && self.mark(&slot, left, left).await.is_ok() {
+                self.with_hold(&slot, super::Hold::told_mark);
             }
-            self.with_hold(&slot, super::Hold::told_mark);
         }
     }
 

@@ -28,6 +28,8 @@ pub(in crate::policy) mod testing;
 mod tests;
 mod without;
 
+pub use chores::instances_on;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
@@ -41,7 +43,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use self::ask::Waiting;
-use self::health::Health;
+use self::health::Servers;
 use self::hold::Hold;
 use self::question::Question;
 use self::without::Alone;
@@ -75,7 +77,7 @@ pub struct Shared {
     shards: Box<[Mutex<HashMap<Slot, Entry, RandomState>>]>,
     hasher: RandomState,
     most_per_shard: AtomicUsize,
-    health: Health,
+    servers: Servers,
     /// Instances that said lately that they are there; at least 1.
     instances: AtomicU32,
     /// Buckets for when the store does not answer.
@@ -133,7 +135,7 @@ impl Shared {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::default(),
             most_per_shard: AtomicUsize::new(usize::MAX),
-            health: Health::default(),
+            servers: Servers::default(),
             instances: AtomicU32::new(1),
             local,
             own: own.clone(),
@@ -145,9 +147,15 @@ impl Shared {
         self.most_per_shard.store((max_bytes / SHARDS / BYTES_PER_HOLD).max(32), Ordering::Relaxed);
     }
 
-    /// Whether the store is being asked; otherwise each policy's own rule holds.
+    /// Whether the store is being asked, all of it; of what is not, each policy's own rule holds.
     pub fn is_up(&self) -> bool {
-        self.health.is_up()
+        self.servers.all_up()
+    }
+
+    /// Whether the store is being asked about a bucket.
+    fn asks(&self, slot: &Slot) -> bool {
+        let server = || self.redis.server_of(question::name(slot.family, slot.key).as_bytes());
+        self.is_up() || server().is_some_and(|server| self.servers.is_up(&server))
     }
 
     /// Instances that said lately that they are there.
@@ -273,10 +281,10 @@ impl Claims {
 
 impl Engine for Shared {
     fn take(&self, now: Tick, charges: &[Charge<'_>]) -> Taken {
-        if !self.health.is_up() {
+        let claims = Claims::new(charges);
+        if !self.is_up() && !claims.buckets.iter().all(|bucket| self.asks(&bucket.slot)) {
             return Taken::Now(self.without_store(&Alone::new(charges, self.instances()), now));
         }
-        let claims = Claims::new(charges);
         let answers: Answers = claims.buckets.iter().map(|bucket| self.answer(bucket.slot, bucket.cost, now)).collect();
         let refused = claims.buckets.iter().zip(&answers).any(|(bucket, answer)| bucket.refuses(answer.as_ref()));
         match self.own.upgrade() {

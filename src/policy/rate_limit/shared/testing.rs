@@ -18,11 +18,15 @@ pub(in crate::policy) fn engine(port: u16, deadline: Duration) -> Arc<Shared> {
 }
 
 pub(in crate::policy) fn engine_by(port: u16, deadline: Duration, clock: Clock) -> Arc<Shared> {
+    engine_on(RedisMode::Single, port, deadline, clock)
+}
+
+pub(in crate::policy) fn engine_on(mode: RedisMode, port: u16, deadline: Duration, clock: Clock) -> Arc<Shared> {
     let timeouts = RedisTimeouts { connect: PATIENT, command: PATIENT, total: PATIENT, limits: deadline };
     let store = RedisStore {
         path: "unused".into(),
         nodes: vec![RedisNode { host: "127.0.0.1".to_owned(), port }],
-        mode: RedisMode::Single,
+        mode,
         username: None,
         password: None,
         sentinel_username: None,

@@ -28,6 +28,8 @@ struct State {
     calls_left: Option<usize>,
     /// The most bytes that the disk holds.
     room: Option<u64>,
+    /// Whether the next call panics, as a bug in what stands above a disk does.
+    breaks: bool,
     syncs: usize,
 }
 
@@ -90,6 +92,10 @@ impl Disk {
         state.calls_left = None;
     }
 
+    pub(super) fn break_once(&self) {
+        self.0.lock().breaks = true;
+    }
+
     pub(super) fn set_room(&self, room: Option<u64>) {
         self.0.lock().room = room;
     }
@@ -105,6 +111,7 @@ impl Disk {
     /// Does one call, as long as there is power.
     fn call<T>(&self, call: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.0.lock();
+        assert!(!std::mem::take(&mut state.breaks), "broken");
         match &mut state.calls_left {
             Some(0) => return Err(io::Error::other("the power is out")),
             Some(left) => *left -= 1,

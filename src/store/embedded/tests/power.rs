@@ -135,3 +135,18 @@ async fn one_sync_serves_many_callers() {
     assert!(applied.into_iter().all(|applied| applied == Ok(Applied::Done)));
     assert!(disk.syncs() - before <= 20, "{} syncs for 200 callers", disk.syncs() - before);
 }
+
+#[tokio::test]
+async fn a_thread_that_has_panicked_is_told_of() {
+    let disk = Disk::default();
+    let store = on(&disk).unwrap();
+    assert_eq!(store.apply(change(0, 0, 1)).await, Ok(Applied::Done));
+    assert_eq!(store.fault(), None);
+    disk.break_once();
+    assert!(matches!(store.apply(change(0, 1, 2)).await, Err(StoreError::Unavailable(_))));
+    while store.fault().is_none() {
+        tokio::task::yield_now().await;
+    }
+    // The panic came while redb held its locks: it cannot be closed either.
+    std::mem::forget(store);
+}

@@ -22,6 +22,7 @@ fn guarded(certificates: &Certificates) -> (Server, RedisStore) {
     lines.push("user default off".to_owned());
     lines.push(format!("user edge on >secret {RIGHTS}"));
     lines.push(format!("user blind on >secret {RIGHTS} -config -publish"));
+    lines.push(format!("user deaf on >secret {RIGHTS} -subscribe"));
     let server = Server::start(&lines.iter().map(String::as_str).collect::<Vec<_>>());
     let mut store = config(RedisMode::Single, &[server.tls_url()]);
     store.tls = Some(tls(certificates));
@@ -69,10 +70,54 @@ async fn tls_and_users() {
     assert!(told.contains("WRONGPASS") || told.contains("uthentication"), "{told}");
     let told = refused(&|store| store.tls = Some(RedisTls::default())).await;
     assert!(told.contains("certificate"), "a certificate that nobody vouches for: {told}");
-    let mut blind = store.clone();
-    blind.username = Some("blind".to_owned());
-    let told = look(&open(&blind)).await.unwrap_err();
-    assert!(told.contains("does not do what an edge needs: ") && told.contains("can't run this command"), "{told}");
+    for (user, why) in [("blind", "can't run this command"), ("deaf", "no permissions to run the 'subscribe' command")]
+    {
+        let other = RedisStore { username: Some(user.to_owned()), ..store.clone() };
+        let told = look(&open(&other)).await.unwrap_err();
+        assert!(told.contains("does not do what an edge needs: ") && told.contains(why), "{told}");
+    }
+}
+
+/// Whoever may connect and not listen tries again at growing intervals.
+#[tokio::test]
+async fn a_user_who_may_not_listen_makes_no_storm() {
+    let server = Server::start(&[&format!("user deaf on >secret {RIGHTS} -subscribe")]);
+    let mut store = config(RedisMode::Single, &[server.url()]);
+    (store.username, store.password) = (Some("deaf".to_owned()), Some(Secret::new("secret")));
+    let mut observer = server.connection();
+    let mut refused = || -> usize {
+        let text: String = redis::cmd("INFO").arg("errorstats").query(&mut observer).unwrap();
+        let counted = text.lines().find_map(|line| line.strip_prefix("errorstat_NOPERM:count="));
+        counted.map_or(0, |count| count.trim().parse().unwrap())
+    };
+    let (redis, clock) = (open(&store), Clock::system());
+    let _topic = redis.subscribe("revocations");
+    let mut after = async |count| {
+        while refused() < count {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        clock.tick()
+    };
+    let (first, sixth) = (after(1).await, after(6).await);
+    // 20, 40, 80, 160 and 320 ms, each up to a quarter shorter.
+    assert!(sixth.since(first) >= Duration::from_millis(450), "{:?}", sixth.since(first));
+}
+
+#[tokio::test]
+async fn an_edge_starts_while_nothing_can_be_made_safe() {
+    let server = Server::start(&[]);
+    let mut store = config(RedisMode::Single, &[server.url()]);
+    (store.wait_replicas, store.require_durability) = (Some(1), false);
+    store.timeouts.total = Duration::from_secs(3);
+    look(&open(&store)).await.unwrap();
+    server.ask::<()>("CONFIG SET min-replicas-to-write 1");
+    look(&open(&store)).await.unwrap();
+    store.require_durability = true;
+    look(&open(&store)).await.unwrap();
+    server.ask::<()>("CONFIG SET min-replicas-to-write 0");
+    store.wait_replicas = Some(0);
+    server.ask::<()>("CONFIG SET maxmemory 1");
+    look(&open(&store)).await.unwrap();
 }
 
 #[tokio::test]
@@ -97,7 +142,10 @@ async fn a_server_that_forgets_is_refused() {
 async fn replicas_have_to_be_spoken_of_and_waited_for() {
     let primary = Server::start(&[]);
     let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", primary.port)]);
-    super::super::testing::until(|| replica.follows());
+    // A primary names a replica once that has acknowledged something, a moment after the replica is content.
+    super::super::testing::until(|| {
+        replica.follows() && primary.ask::<String>("INFO replication").contains("state=online")
+    });
     let mut store = config(RedisMode::Single, &[primary.url()]);
     let told = look(&open(&store)).await.unwrap_err();
     assert!(told.contains("has replicas: set store.wait_replicas"), "{told}");

@@ -145,12 +145,9 @@ async fn a_slot_that_moves_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_replicas_do_not_have_is_not_acknowledged() {
-    let primary = Server::start(&[]);
-    let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", primary.port)]);
-    super::super::testing::until(|| replica.follows());
-    let mut store = config(RedisMode::Single, &[primary.url()]);
-    store.wait_replicas = Some(1);
+    let (_primary, replica, mut store) = followed();
     store.timeouts.command = Duration::from_millis(200);
+    store.timeouts.total = Duration::from_millis(500);
     let redis = open(&store);
     let batch = Batch::new(Partition::of("kill", &["few"])).unwrap().when("a", Condition::Absent).put("a", "1", None);
     replica.freeze();
@@ -161,4 +158,86 @@ async fn what_replicas_do_not_have_is_not_acknowledged() {
     replica.thaw();
     // The replica is as far as it was; now it hears the rest.
     while redis.apply(batch.clone()).await != Ok(Applied::Done) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_comes_back_in_time_makes_a_write_good() {
+    let (_primary, replica, mut store) = followed();
+    store.timeouts.command = Duration::from_millis(200);
+    store.timeouts.total = Duration::from_secs(60);
+    let redis = open(&store);
+    let batch = Batch::new(Partition::of("kill", &["late"])).unwrap().when("a", Condition::Absent).put("a", "1", None);
+    replica.freeze();
+    let writing = tokio::spawn({
+        let (redis, batch) = (redis.clone(), batch.clone());
+        async move { redis.apply(batch).await }
+    });
+    // It has come up short once, and waits again.
+    let waits = |redis: &Redis| redis.parts().metrics.redis_round_trips.get(RedisUse::Write);
+    while waits(&redis) < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    replica.thaw();
+    assert_eq!(writing.await.unwrap(), Ok(Applied::Done));
+    assert_eq!(redis.parts().metrics.redis_shortfalls.get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_without_replicas_confirms_nothing() {
+    let (primary, replica, mut store) = followed();
+    store.timeouts.command = Duration::from_millis(200);
+    let redis = open(&store);
+    let partition = Partition::of("kill", &["alone"]);
+    redis.apply(Batch::new(partition.clone()).unwrap().put("a", "1", None)).await.unwrap();
+    let get = async |read| redis.get(&partition, "a", read).await.map(|found| found.unwrap().value);
+    assert_eq!(get(Read::Confirmed).await.unwrap(), "1");
+    // A server that is full confirms all the same.
+    primary.ask::<()>("CONFIG SET maxmemory 1");
+    assert_eq!(get(Read::Confirmed).await.unwrap(), "1");
+    primary.ask::<()>("CONFIG SET maxmemory 0");
+    replica.freeze();
+    assert!(matches!(get(Read::Confirmed).await, Err(StoreError::NotDurable(_))));
+    assert_eq!(get(Read::Latest).await.unwrap(), "1");
+    replica.thaw();
+    while get(Read::Confirmed).await.is_err() {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_that_may_be_stale_go_to_replicas() {
+    let (_primary, replica, mut store) = followed();
+    store.replica_reads = true;
+    let redis = open(&store);
+    let partition = Partition::of("kill", &["stale"]);
+    redis.apply(Batch::new(partition.clone()).unwrap().put("a", "1", None)).await.unwrap();
+    let asked = || replica.ask::<String>("INFO commandstats").contains("cmdstat_get:");
+    redis.get(&partition, "a", Read::Latest).await.unwrap();
+    assert!(!asked());
+    assert_eq!(redis.get(&partition, "a", Read::Stale).await.unwrap().unwrap().value, "1");
+    assert!(asked());
+}
+
+/// The answer to a batch can get lost, and others can overtake it before it is sent again.
+#[tokio::test]
+async fn a_batch_that_was_overtaken_is_known_to_have_happened() {
+    let server = Server::start(&[]);
+    let redis = open(&config(RedisMode::Single, &[server.url()]));
+    let partition = Partition::of("kill", &["overtaken"]);
+    let first = Batch::new(partition.clone()).unwrap().when("a", Condition::Absent).put("a", "1", None);
+    assert_eq!(redis.apply(first.clone()).await, Ok(Applied::Done));
+    let other = Batch::new(partition.clone()).unwrap().when("a", Condition::Is(first.version)).put("a", "2", None);
+    assert_eq!(redis.apply(other).await, Ok(Applied::Done));
+    assert_eq!(redis.apply(first).await, Ok(Applied::Done));
+    assert_eq!(redis.get(&partition, "a", Read::Latest).await.unwrap().unwrap().value, "2");
+}
+
+/// A primary with one replica, which is waited for.
+fn followed() -> (Server, Server, RedisStore) {
+    let primary = Server::start(&[]);
+    let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", primary.port)]);
+    super::super::testing::until(|| {
+        replica.follows() && primary.ask::<String>("INFO replication").contains("state=online")
+    });
+    let mut store = config(RedisMode::Single, &[primary.url()]);
+    store.wait_replicas = Some(1);
+    (primary, replica, store)
 }

@@ -1,6 +1,7 @@
 //! Against real servers.
 
 mod doors;
+mod dumps;
 mod kills;
 mod replicas;
 

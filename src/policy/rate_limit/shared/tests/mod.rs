@@ -1,5 +1,6 @@
 //! Against real servers.
 
+mod cluster;
 mod door;
 mod lost;
 mod scripts;

@@ -151,6 +151,30 @@ fn a_clock_that_jumps_back_shuts_nobody_out() {
     assert_eq!(ask(6_460, 60), (true, minute));
 }
 
+/// Instances that a clock ahead has seen last do not count for ever.
+#[test]
+fn a_clock_that_jumps_back_keeps_nobody_present() {
+    let server = Server::start(&[]);
+    let mut connection = server.connection();
+    let at = |connection: &mut Connection, micros: u64| {
+        let at = [("s", micros / 1_000_000), ("us", micros % 1_000_000)];
+        connection.hset_multiple::<_, _, _, ()>("clock", &at).unwrap();
+    };
+    let clock = "{ redis.call('HGET', 'clock', 's'), redis.call('HGET', 'clock', 'us') }";
+    let by_clock = |source: &str| redis::Script::new(&source.replace("redis.call('TIME')", clock));
+    let (now, ahead) = (1_700_000_000_000_000, 600_000_000);
+
+    let present = by_clock(include_str!("../present.lua"));
+    let count = |connection: &mut Connection, micros, name: &str| -> u32 {
+        at(connection, micros);
+        present.key("present").arg(name).arg(10_000).invoke(connection).unwrap()
+    };
+    assert_eq!(count(&mut connection, now + ahead, "a"), 1);
+    assert_eq!(count(&mut connection, now + ahead, "b"), 2);
+    assert_eq!(count(&mut connection, now, "a"), 1, "b has not said so by this clock");
+    assert_eq!(count(&mut connection, now + 1_000_000, "b"), 2);
+}
+
 #[test]
 fn a_look_takes_nothing_and_a_bucket_of_any_configurable_size_is_counted() {
     let server = Server::start(&[]);
