@@ -320,6 +320,10 @@ fn a_chat_app_asks_itself() {
 
     let revoke = |token: &str, body: &'static str| edge.send(Request::post("/api/v1/auth/revoke", body).bearer(token));
     assert_eq!(revoke(&alice, "{}").status, 400, "a Matrix token does not say which mini-app");
+    let nothing = revoke(&alice, r#"{"miniapp_id":"ma_shop_001","scopes":[]}"#);
+    assert_eq!(nothing.verdict(), (400, "VALIDATION_FAILED".to_owned()), "nothing is not everything");
+    let nobody = revoke(&alice, r#"{"miniapp_id":"ma_nobody_registered"}"#);
+    assert_eq!(nobody.verdict(), (404, "MINIAPP_NOT_FOUND".to_owned()));
     let revoked = revoke(&alice, r#"{"miniapp_id":"ma_shop_001"}"#).json();
     assert_eq!(revoked["revoked_scopes"], serde_json::json!(["user:read"]));
     assert_eq!(edge.send(Request::get("/api/v1/capabilities").bearer(&tep)).status, 401);

@@ -17,6 +17,10 @@ fn busy() -> Arc<Metrics> {
     metrics.refusals.inc(Code::RateLimitExceeded.index());
     metrics.credentials.inc(Credential::Matrix, CredentialResult::Refused);
     metrics.cache.inc(CacheName::Response, CacheResult::Hit);
+    metrics.oauth_questions.inc(OauthFlow::Code, OauthQuestion::Put);
+    metrics.oauth_answers.inc(OauthFlow::Code, OauthAnswer::Approved);
+    metrics.oauth_tokens.inc(GrantType::AuthorizationCode, Issuance::Issued);
+    metrics.revocation_lag.observe(RevocationKind::User, Duration::from_millis(40));
     metrics.store_calls.inc(StoreVerb::Get, StoreResult::Ok);
     metrics.store.observe(StoreVerb::Get, Duration::from_micros(30));
     metrics.policy("na\"me\\with\nodd characters").inc(Decision::WouldRefuse);

@@ -59,10 +59,16 @@ async fn a_cluster_too() {
     let cluster = Cluster::start();
     let mut store = config(RedisMode::Cluster, &cluster.urls());
     store.replica_reads = true;
-    let (redis, partition) = (open(&store), Partition::of("replicas", &[]));
-    fill(&redis, &partition).await;
+    let partition = Partition::of("replicas", &[]);
+    fill(&open(&store), &partition).await;
     let primary = cluster.primary_of(&super::super::keys::Key::Names.of(&partition)).port;
     let replica = cluster.node(cluster.replica_of(primary));
+    // A cluster names no replica that nothing has been replicated to, and its nodes hear of that one after the other.
+    for node in &cluster.nodes {
+        let named = || format!("{:?}", node.ask::<::redis::Value>("CLUSTER SLOTS")).contains(&replica.port.to_string());
+        super::super::testing::until(named);
+    }
+    let redis = open(&store);
     let before = (asked(cluster.node(primary)), asked(replica));
     assert_eq!(redis.get(&partition, "a", Read::Stale).await.unwrap().unwrap().value, "1");
     assert_eq!((asked(cluster.node(primary)), asked(replica)), (before.0, before.1 + 1));
