@@ -49,14 +49,17 @@ impl Kept {
     /// When the store fails; what was not done again is void no more then.
     pub async fn apply_again(&self, store: &Arc<dyn Backend>, clock: &Clock) -> Result<Again, StoreError> {
         let mut again = Again::default();
-        KeyStore::new(store.clone())
-            .update(|ring| {
+        let keys = KeyStore::new(store.clone());
+        if self.ring.keys.iter().any(|key| key.state == KeyState::Revoked) {
+            keys.update(|ring| {
                 again.keys = self.revoke_keys(ring);
-                let signing = ring.keys.iter().filter(|key| key.state == KeyState::Signing);
-                again.signing = signing.map(|key| key.kid.clone()).collect();
                 Ok::<_, StoreError>(())
             })
             .await?;
+        }
+        let (ring, _) = keys.read().await?;
+        let signing = ring.keys.iter().filter(|key| key.state == KeyState::Signing);
+        again.signing = signing.map(|key| key.kid.clone()).collect();
         let log = RevocationLog::new(store.clone(), clock.clone());
         let (_, restored) = log.all().await?;
         for kept in &self.revocations {

@@ -32,7 +32,7 @@ async fn a_copy_takes_permissions_along_when_nobody_is_at_work() {
     assert_eq!(error(&other.refresh(&first.text("refresh_token")).await), gone());
     let there = other.stop().await;
 
-    assert!(here.command(&["store", "copy", "--force", "--to", &target]).status.success());
+    assert!(here.command(&["store", "copy", "--force", "--stopped", "--to", &target]).status.success());
     let other = Member::start(there, None).await;
     let second = other.refresh(&first.text("refresh_token")).await;
     assert_eq!(other.get(BALANCE, &second.text("access_token")).await.status, 200);
@@ -62,7 +62,8 @@ async fn a_restore_revives_no_refresh_token() {
         let second = edge.refresh(&spent).await;
         assert_eq!(second.status, 200);
         let setup = edge.stop().await;
-        let restored = setup.command(&["store", "restore", "--force", &file]);
+        // An edge on Redis is taken for one that serves for some seconds after it has stopped.
+        let restored = setup.command(&["store", "restore", "--force", "--stopped", &file]);
         assert!(restored.status.success(), "{restored:?}");
         let edge = Member::start(setup, None).await;
         assert_eq!(error(&edge.refresh(&spent).await), gone(), "used after the backup");
