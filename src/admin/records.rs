@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::model::Issuers;
 use crate::policy::apps::AppFeed;
 use crate::policy::apps::registrar::Registrar;
 use crate::policy::authn::{MiniApps, RevocationFeed};
@@ -31,8 +32,8 @@ pub struct Records {
     pub apps: Arc<AppFeed>,
     /// The mini-apps that the config names, and the file that they stand in.
     pub named: (MiniApps, Option<PathBuf>),
-    /// The `iss` of our own tokens.
-    pub issuer: String,
+    /// Whose tokens are taken.
+    pub issuers: Issuers,
 }
 
 impl Records {

@@ -17,8 +17,8 @@ use crate::clock::rfc3339;
 use crate::error::{Code, Refusal};
 use crate::model::audit::{AuditAction, AuditTarget};
 use crate::model::{Revocation, RevokeOrder, RevokeRequest, Revoked};
-use crate::policy::authn::verifier::MAX_LIFETIME;
 use crate::policy::keyring::KeyringError;
+use crate::store::revocations::EPOCHS_FOR;
 
 /// Which page.
 #[derive(Debug, Deserialize)]
@@ -64,10 +64,7 @@ pub(super) async fn revoke(
     let request: RevokeRequest = body(asked)?;
     let records = admin.inner.control.records();
     let now = records.clock.unix_secs();
-    let answer = match request.read(now + MAX_LIFETIME).map_err(invalid)? {
-        RevokeOrder::Log(Revoked::Key { issuer, kid }) if issuer == records.issuer => {
-            own_key(&admin, &asker, &records, &kid, now).await?
-        }
+    let answer = match request.read(now + EPOCHS_FOR.as_secs(), &records.issuers).map_err(invalid)? {
         RevokeOrder::OwnKey(kid) => own_key(&admin, &asker, &records, &kid, now).await?,
         RevokeOrder::Log(what) => {
             let target = AuditTarget::from(&what);

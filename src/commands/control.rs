@@ -1,5 +1,6 @@
 //! The edge as its admin address sees it, and the gauges that somebody else holds the numbers for.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -29,6 +30,8 @@ pub(super) struct EdgeControl {
     pub(super) server: Handle,
     pub(super) cache: Arc<ArcSwap<ResponseCache>>,
     pub(super) listeners: Vec<String>,
+    /// Where the admin address really is: a reload does not move it.
+    pub(super) admin: SocketAddr,
     pub(super) started: Tick,
     pub(super) loops: Arc<Loops>,
 }
@@ -36,7 +39,8 @@ pub(super) struct EdgeControl {
 #[async_trait]
 impl Control for EdgeControl {
     fn access(&self) -> Access {
-        self.edge.snapshot().config.server.admin.clone()
+        // Who may look without a token depends on where the socket is, not on where a config wants it after a restart.
+        Access { address: self.admin, ..self.edge.snapshot().config.server.admin.clone() }
     }
 
     fn records(&self) -> Records {
@@ -49,7 +53,7 @@ impl Control for EdgeControl {
             keyring: live.tokens.keyring.clone(),
             apps: live.apps.clone(),
             named: (config.miniapps.clone(), config.miniapps_file.clone()),
-            issuer: config.issuer().to_owned(),
+            issuers: config.trusted(),
         }
     }
 

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use super::{audit, load, open_store};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::model::audit::{AuditAction, AuditTarget};
 use crate::model::{Revocation, RevokeOrder, RevokeRequest, Revoked};
-use crate::policy::authn::verifier::MAX_LIFETIME;
 use crate::store;
-use crate::store::revocations::RevocationLog;
+use crate::store::revocations::{EPOCHS_FOR, RevocationLog};
 
 /// What `tmcp-edge revoke` was told, as it was typed.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub enum Asked {
 /// `tmcp-edge revoke`.
 pub fn revoke(path: &Path, asked: Asked) -> Result<ExitCode, String> {
     let config = load(path)?;
-    let what = what(asked, Clock::system().unix_secs())?;
+    let what = what(asked, &config, Clock::system().unix_secs())?;
     let (store, clock) = open_store(&config)?;
     let audit = audit::log(&config, &store, &clock);
     let log = RevocationLog::new(store, clock);
@@ -35,10 +35,10 @@ pub fn revoke(path: &Path, asked: Asked) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn what(asked: Asked, now: u64) -> Result<Revoked, String> {
+fn what(asked: Asked, config: &Config, now: u64) -> Result<Revoked, String> {
     match asked {
         Asked::Payments(on) => Ok(Revoked::Payments { off: !on }),
-        Asked::Revoke(request) => match request.read(now + MAX_LIFETIME)? {
+        Asked::Revoke(request) => match request.read(now + EPOCHS_FOR.as_secs(), &config.trusted())? {
             RevokeOrder::Log(what) => Ok(what),
             RevokeOrder::OwnKey(kid) => {
                 Err(format!("a key of our own is withdrawn by `keys revoke {kid}`; another's needs --issuer"))

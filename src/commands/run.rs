@@ -168,6 +168,7 @@ fn serve_admin(
         edge,
         cache,
         listeners: started.addresses.iter().map(ToString::to_string).collect(),
+        admin: started.admin.local_addr().map_err(|error| format!("server.admin: {error}"))?,
         started: clock.tick(),
         server: server.clone(),
         loops,

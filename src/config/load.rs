@@ -15,6 +15,7 @@ use super::tree::{NOTHING, Node};
 use super::types::{AccessLog, Config, Log, Server, Validation};
 use super::upstream::{Upstreams, WALLET};
 use super::{appservice, egress, limits, lockouts, miniapps, oauth, server, store, tokens, upstream, validation};
+use crate::model::Issuers;
 use crate::model::ids::is_server_name;
 
 /// Reads a config and every file that it names. `env` answers for `${NAME}`.
@@ -222,5 +223,11 @@ impl Config {
     /// The issuer of our own tokens: [`Config::public_url`] as it stands in `iss`, without a trailing slash.
     pub fn issuer(&self) -> &str {
         self.public_url.as_str().trim_end_matches('/')
+    }
+
+    /// Whose tokens are taken.
+    pub fn trusted(&self) -> Issuers {
+        let trusted = self.tokens.issuers.iter().map(|issuer| issuer.issuer.clone()).collect();
+        Issuers { own: self.issuer().to_owned(), trusted }
     }
 }

@@ -166,6 +166,9 @@ fn admin_token(line: &str, number: usize) -> Result<AdminToken, String> {
     let parts: Vec<&str> = line.split(':').map(str::trim).collect();
     let (name, role, token) = match *parts.as_slice() {
         [token] => (format!("line {number}"), Role::Admin, token),
+        [role, _] if Role::parse(role).is_some() => {
+            return Err(format!("{role} is a role, and no name stands before it"));
+        }
         [name, token] => (name.to_owned(), Role::Admin, token),
         [name, role, token] => (name.to_owned(), Role::parse(role).ok_or("no role between the two colons")?, token),
         _ => return Err("more than two colons".to_owned()),

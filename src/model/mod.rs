@@ -17,6 +17,6 @@ pub mod wording;
 
 pub use ids::{MiniAppId, RoomId, UserId};
 pub use operation::Operation;
-pub use revocation::{Revocation, RevokeOrder, RevokeRequest, Revoked};
+pub use revocation::{Issuers, Revocation, RevokeOrder, RevokeRequest, Revoked};
 pub use role::Role;
 pub use scope::{Scope, ScopeSet};

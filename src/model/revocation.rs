@@ -101,16 +101,25 @@ pub enum RevokeOrder {
     OwnKey(String),
 }
 
+/// Whose keys can be revoked.
+#[derive(Clone, Debug)]
+pub struct Issuers {
+    /// The `iss` of our own tokens.
+    pub own: String,
+    /// Those of the issuers that the config trusts.
+    pub trusted: Vec<String>,
+}
+
 /// Longest id of a token or key, and longest issuer, bytes.
 const LONGEST: usize = 512;
 
 impl RevokeRequest {
-    /// Reads it. `until`: when the longest-lived token that is issued now expires, seconds since the Unix epoch; a revoked
-    /// token's id has to be remembered for no longer.
+    /// Reads it. `until`: until when the id of a single token has to be remembered, seconds since the Unix epoch: nobody says
+    /// when it expires. `issuers`: whose keys there are; a misspelt one would revoke nothing and look as if it had.
     ///
     /// # Errors
     /// What is wrong with it, in words for whoever asks.
-    pub fn read(self, until: u64) -> Result<RevokeOrder, String> {
+    pub fn read(self, until: u64, issuers: &Issuers) -> Result<RevokeOrder, String> {
         let app = self.app.map(|text| MiniAppId::parse(&text).map_err(|error| format!("app {text:?}: {error}.")));
         let user = self.user.map(|text| UserId::parse(&text).map_err(|error| format!("user {text:?}: {error}.")));
         let grant = self.grant.map(|text| {
@@ -127,7 +136,16 @@ impl RevokeRequest {
             ((None, Some(user), None, None, None), None) => Revoked::User(user),
             ((None, None, Some(grant), None, None), None) => Revoked::Grant(grant),
             ((None, None, None, Some(jti), None), None) => Revoked::Token { jti, expires_at: until },
-            ((None, None, None, None, Some(kid)), Some(issuer)) => Revoked::Key { issuer, kid },
+            ((None, None, None, None, Some(kid)), Some(issuer)) if issuer == issuers.own => {
+                return Ok(RevokeOrder::OwnKey(kid));
+            }
+            ((None, None, None, None, Some(kid)), Some(issuer)) if issuers.trusted.contains(&issuer) => {
+                Revoked::Key { issuer, kid }
+            }
+            ((None, None, None, None, Some(_)), Some(issuer)) => {
+                let known = [issuers.own.as_str()].into_iter().chain(issuers.trusted.iter().map(String::as_str));
+                return Err(format!("issuer {issuer:?}: expected one of {}.", known.collect::<Vec<_>>().join(", ")));
+            }
             ((None, None, None, None, Some(kid)), None) => return Ok(RevokeOrder::OwnKey(kid)),
             _ => {
                 return Err(
@@ -149,7 +167,10 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<RevokeOrder, String> {
-        serde_json::from_str::<RevokeRequest>(json).unwrap().read(100)
+        serde_json::from_str::<RevokeRequest>(json).unwrap().read(
+            100,
+            &Issuers { own: "https://edge.example".to_owned(), trusted: vec!["https://id.example".to_owned()] },
+        )
     }
 
     #[test]
@@ -169,7 +190,9 @@ mod tests {
         ] {
             assert_eq!(read(&json), Ok(RevokeOrder::Log(what)), "{json}");
         }
-        assert_eq!(read(r#"{"key": "k"}"#), Ok(RevokeOrder::OwnKey("k".to_owned())));
+        for own in [r#"{"key": "k"}"#, r#"{"key": "k", "issuer": "https://edge.example"}"#] {
+            assert_eq!(read(own), Ok(RevokeOrder::OwnKey("k".to_owned())));
+        }
     }
 
     #[test]
@@ -184,6 +207,8 @@ mod tests {
             (r#"{"grant": "x"}"#, "32 hex digits"),
             (r#"{"token": ""}"#, "token: expected"),
             (r#"{"key": "a b"}"#, "key: expected"),
+            // With a slash too many it is nobody's, and would revoke nothing.
+            (r#"{"key": "k", "issuer": "https://edge.example/"}"#, "one of https://edge.example, https://id.example."),
         ] {
             let error = read(json).unwrap_err();
             assert!(error.contains(told), "{json}: {error}");

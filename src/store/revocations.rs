@@ -32,7 +32,7 @@ const STATE: &str = "state/";
 const LOGGED_FOR: Duration = Duration::from_secs(3600);
 /// How long the revocation of a grant matters: our own tokens live for at most 24 h, and the grant's id is in no others.
 pub const GRANTS_FOR: Duration = Duration::from_secs(25 * 3600);
-/// How long that of a user, a mini-app or a key matters: as long as a refresh token may lie unused, and tokens of trusted
+/// How long that of a user or a mini-app matters: as long as a refresh token may lie unused, and tokens of trusted
 /// issuers may live longer than ours.
 pub const EPOCHS_FOR: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Entries asked for in one go.
@@ -267,7 +267,9 @@ fn state_name(what: &Revoked) -> String {
 fn life(what: &Revoked, now: u64) -> Option<Duration> {
     match what {
         Revoked::Grant(_) => Some(GRANTS_FOR),
-        Revoked::Pair(..) | Revoked::User(_) | Revoked::App(_) | Revoked::Key { .. } => Some(EPOCHS_FOR),
+        Revoked::Pair(..) | Revoked::User(_) | Revoked::App(_) => Some(EPOCHS_FOR),
+        // Whoever has stolen it makes tokens whenever they like.
+        Revoked::Key { .. } => None,
         Revoked::Token { expires_at, .. } => Some(Duration::from_secs(expires_at.saturating_sub(now) + 60)),
         Revoked::Payments { .. } => None,
     }

@@ -16,7 +16,7 @@ use crate::cache::Purge;
 use crate::config::{Admin as Configured, AdminToken, Secret};
 use crate::error::Code;
 use crate::metrics::Decision;
-use crate::model::{MiniAppId, Role};
+use crate::model::{Issuers, MiniAppId, Role};
 use crate::policy::apps::AppFeed;
 use crate::policy::authn::{Generation, RevocationFeed, Revocations};
 use crate::policy::keyring::Keyring;
@@ -174,7 +174,7 @@ async fn running(configured: &str, reload: Result<u64, Vec<String>>) -> Running 
         keyring,
         apps: Arc::new(apps),
         named: Default::default(),
-        issuer: ISSUER.to_owned(),
+        issuers: Issuers { own: ISSUER.to_owned(), trusted: vec!["https://id.example".to_owned()] },
     };
     let edge = Edge {
         access,

@@ -112,7 +112,7 @@ fn every_key_is_explained_and_everything_explained_is_a_key() {
         .with("c/edge.key", PEM)
         .with("c/master.key", "5".repeat(64))
         .with("c/old.key", "6".repeat(64))
-        .with("c/admin-tokens", "operator:0123456789abcdef")
+        .with("c/admin-tokens", "ops:operator:0123456789abcdef")
         .with("c/miniapps.yaml", uncommented(MINIAPPS))
         .with("c/shop-webhook-secret", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=");
     let load = Load::new(&env, &files);

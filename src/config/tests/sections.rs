@@ -118,7 +118,7 @@ fn admin_tokens_have_roles_and_bad_lines_are_told_of_where_they_stand() {
         ("line 7", Role::Admin),
     ];
     assert_eq!(read_back, expected);
-    let told = read("ops:0123456789abcdef\nshort\nduty:opreator:0123456789abcdef1\n:viewer:0123456789abcdef2\nother:0123456789abcdef\na:b:c:d\n")
+    let told = read("ops:0123456789abcdef\nshort\nduty:opreator:0123456789abcdef1\n:viewer:0123456789abcdef2\nother:0123456789abcdef\na:b:c:d\nviewer:0123456789abcdef5\n")
         .unwrap_err()
         .to_string();
     let expected = "expected name:role:token, the role viewer, operator or admin (name:token is an admin's), the token of at least 16 printable ASCII characters without a colon";
@@ -128,6 +128,7 @@ fn admin_tokens_have_roles_and_bad_lines_are_told_of_where_they_stand() {
         (4, "no name before the colon"),
         (5, "the same token as that of ops"),
         (6, "more than two colons"),
+        (7, "viewer is a role, and no name stands before it"),
     ];
     let lines: Vec<String> =
         lines.iter().map(|(line, fault)| format!("c/token:{line}:1: {fault}, {expected}")).collect();

@@ -49,7 +49,9 @@ impl RevocationFeed {
     /// # Errors
     /// When the store fails; nothing has been promised then, and it does no harm to revoke again.
     pub async fn revoke(&self, what: Revoked) -> Result<Revocation, StoreError> {
-        let revocation = self.log.append_after(self.revocations.known(), what).await?;
+        // What was called off here alone has a number too, which a switch has to be later than.
+        let known = self.revocations.known().max(self.revocations.payments_switched());
+        let revocation = self.log.append_after(known, what).await?;
         self.revocations.apply(&revocation);
         // Tokens issued from now on have to say that they know of it.
         if let Err(error) = self.look().await {

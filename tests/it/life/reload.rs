@@ -39,6 +39,21 @@ async fn a_good_config_takes_effect_and_a_request_under_way_keeps_the_old_one() 
     assert_eq!(slow.ask(&get("/old/v1/order", &token)).await.unwrap().status, 404);
 }
 
+/// A reload does not move the admin address, so it must not change either who may look without a token: with a socket on
+/// every interface and `127.0.0.1` in the new config, everybody could.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_look_depends_on_where_the_admin_address_is_and_not_on_where_it_is_to_be() {
+    let mut setup = Setup::new(Upstream::start("wallet").address);
+    let edge = setup.start().await;
+    let looked = async || reqwest::get(edge.admin_url("/api/v1/status")).await.unwrap().status().as_u16();
+    assert_eq!(looked().await, 200);
+    std::fs::write(setup.folder().join("admin-tokens"), "duty:admin:0123456789abcdef").unwrap();
+    setup.edge["server"]["admin"] = json!({"address": "192.0.2.1:9090", "tokens_file": "admin-tokens"});
+    setup.write();
+    edge.reload().await;
+    assert_eq!(looked().await, 200, "it is still on loopback");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_config_changes_nothing_and_is_told_of() {
     let wallet = Upstream::start("wallet");
