@@ -16,7 +16,7 @@ fn registry(secret: &str) -> Registry {
     let id = MiniAppId::parse("ma_shop").unwrap();
     let secret_hashes = vec![sha256(secret.as_bytes())];
     let app = MiniApp { client_type: ClientType::Confidential, secret_hashes, ..MiniApp::new(id.clone(), "Shop") };
-    Registry::new([(id, Arc::new(app))].into())
+    Registry::new([(id, Arc::new(app))].into(), Arc::default())
 }
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -217,28 +217,36 @@ impl Redis {
         let slot = slot_of(key.as_bytes());
         let call =
             Call { slot, what_for: RedisUse::Write, stale: false, repeatable, commands: Commands { first, then } };
-        let mut short = None;
-        let tried = timeout(self.parts().connector.store.timeouts.total, async {
-            loop {
-                let mut answers = match self.call(&call).await {
-                    Ok(answers) => answers.into_iter(),
-                    // It has happened before; only how safe it is was in question.
-                    Err(fault) => return Err(short.take().unwrap_or_else(|| fault.into())),
-                };
-                let value = answers.next().unwrap_or_default();
-                match answers.next().map_or(Ok(()), |waited| holds(waited, replicas)) {
-                    Ok(()) => return Ok(value),
-                    Err(error) if repeatable => short = Some(error),
-                    Err(error) => return Err(error),
-                }
-                sleep(pause(0)).await;
-            }
-        });
-        let outcome = tried.await.unwrap_or_else(|_| Err(short.unwrap_or_else(strange)));
+        let outcome = match self.tried(&call, replicas).await? {
+            (value, Ok(())) => Ok(value),
+            // It has happened; only how safe it is was in question.
+            (_, Err(short)) if repeatable => self.until_safe(&call, replicas).await.ok_or(short),
+            (_, Err(short)) => Err(short),
+        };
         if matches!(outcome, Err(StoreError::NotDurable(_))) {
             self.parts().metrics.redis_shortfalls.inc();
         }
         outcome
+    }
+
+    /// Writes, and says whether as many replicas have it as have to.
+    async fn tried(&self, call: &Call<'_>, replicas: u32) -> Result<(Value, Result<(), StoreError>), StoreError> {
+        let mut answers = self.call(call).await?.into_iter();
+        let value = answers.next().unwrap_or_default();
+        Ok((value, answers.next().map_or(Ok(()), |waited| holds(waited, replicas))))
+    }
+
+    /// Writes once more, and again, until enough replicas have it. `None`: they have not, for as long as one waits.
+    async fn until_safe(&self, call: &Call<'_>, replicas: u32) -> Option<Value> {
+        let again = async {
+            loop {
+                sleep(pause(0)).await;
+                if let (value, Ok(())) = self.tried(call, replicas).await.ok()? {
+                    return Some(value);
+                }
+            }
+        };
+        timeout(self.parts().connector.store.timeouts.total, again).await.ok().flatten()
     }
 
     /// `WAIT`: acknowledged by so many replicas, within half the time of a command.
