@@ -305,7 +305,12 @@ async fn start(starter: &Starter<'_>, redis: Option<&Redis>, brief_limits: bool)
 }
 
 fn copy_store(edge: &Path, from: &Path, to: &Path) -> Result<(), String> {
-    let done = Command::new(edge).args(["store", "copy", "--stopped", "--force", "--config"]).arg(from).arg("--to").arg(to).output();
+    let done = Command::new(edge)
+        .args(["store", "copy", "--stopped", "--force", "--config"])
+        .arg(from)
+        .arg("--to")
+        .arg(to)
+        .output();
     match done {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(format!("store copy: {}", String::from_utf8_lossy(&output.stderr))),

@@ -177,8 +177,8 @@ impl Registrar {
     /// What is wrong with the first of them that cannot be.
     pub async fn add(&self, source: &Source<'_>, replace: bool) -> Result<Vec<Added>, RegistrarError> {
         let now = self.clock.unix_secs();
-        let (added, suspended) = self.apps.update(|records| self.put(records, source, replace, now)).await?;
-        for id in suspended {
+        let (added, voided) = self.apps.update(|records| self.put(records, source, replace, now)).await?;
+        for id in voided {
             self.log.append(Revoked::App(id)).await?;
         }
         Ok(added)
@@ -203,7 +203,7 @@ impl Registrar {
         if let Some(error) = failed {
             return Err(error);
         }
-        let (mut added, mut suspended) = (Vec::new(), Vec::new());
+        let (mut added, mut voided) = (Vec::new(), Vec::new());
         for app in read.map_err(RegistrarError::Invalid)? {
             self.admit(&app, records, replace)?;
             let before = records.get(&app.id).filter(|before| before.removed.is_none());
@@ -215,14 +215,16 @@ impl Registrar {
             };
             let allowed = before.and_then(|before| before.app(self.keyring.sealer(), now).ok());
             let lost = allowed.map_or(ScopeSet::EMPTY, |before| before.scopes.difference(app.scopes));
-            if app.suspended && before.is_none_or(|before| before.suspended.is_none()) {
-                suspended.push(app.id.clone());
+            let removed = records.get(&app.id).is_some_and(|before| before.removed.is_some());
+            // What it was allowed before it was removed stays void, also where that could not be written down then.
+            if removed || app.suspended && before.is_none_or(|before| before.suspended.is_none()) {
+                voided.push(app.id.clone());
             }
             let Issued { client, webhook } = issued.remove(&app.id).unwrap_or_default();
             records.insert(app.id.clone(), record);
             added.push(Added { id: app.id, done, client_secret: client, webhook_secret: webhook, lost });
         }
-        Ok((added, suspended))
+        Ok((added, voided))
     }
 
     /// Adds the secrets that the mini-app needs and nobody has given: those it had, or new ones.

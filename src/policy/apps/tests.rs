@@ -220,6 +220,7 @@ async fn the_id_of_a_removed_mini_app_stays_taken() {
     assert!(refused.to_string().contains("has been removed"), "{refused}");
     let back = add(&registrar, &entry("ma_a", "hybrid"), true).await.unwrap();
     assert!(back.client_secret.is_some(), "the secrets of before are gone");
+    assert_eq!(house.revoked().await, 2, "and what was allowed is void, had it not been when it was removed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
