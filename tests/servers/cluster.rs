@@ -106,6 +106,7 @@ impl Cluster {
             if let Some(replica) = self.nodes.iter().find(follows) {
                 return replica.port;
             }
+            // As in `until`.
             thread::sleep(Duration::from_millis(10));
         }
     }

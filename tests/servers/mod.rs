@@ -18,6 +18,7 @@ pub use watched::Watched;
 /// Looks until something holds. Tests that never get there hang, and say so by that.
 pub fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
+        // A rest between two looks: Redis does not say when its nodes agree.
         thread::sleep(Duration::from_millis(10));
     }
 }

@@ -87,7 +87,7 @@ async fn a_body_that_does_not_come_in_time_is_a_408() {
     };
     tokio::select! {
         got = answer => assert_eq!(&got, b"HTTP/1.1 408"),
-        () = drip => unreachable!(),
+        () = drip => unreachable!("it drips for ever"),
     }
 }
 

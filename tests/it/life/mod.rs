@@ -31,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let waiting = async {
         while !condition() {
+            // A rest between two looks, not a wait for something that has a sign: files and logs of another process.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -49,6 +50,7 @@ async fn eventually<T, F: Future<Output = T>>(
             if accepts(&answer) {
                 return answer;
             }
+            // A rest between two questions: what another process does shows in its answers alone.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

@@ -88,6 +88,6 @@ impl Bench {
                 return (admitted, report);
             }
         }
-        unreachable!()
+        unreachable!("the numbers do not end before the bucket does")
     }
 }
