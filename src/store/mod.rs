@@ -51,3 +51,4 @@ pub use backend::{
 };
 pub use blocking::blocking;
 pub use open::{Opened, open, open_unseen};
+pub use topics::told_or_after;

@@ -1,6 +1,7 @@
 //! Who wants to know of what: the numbers behind [`super::Backend::subscribe`].
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -29,5 +30,18 @@ impl Topics {
     /// The topics that somebody has subscribed to.
     pub(super) fn names(&self) -> Vec<&'static str> {
         self.0.lock().keys().copied().collect()
+    }
+}
+
+/// Waits until somebody tells of a change, or for `rest`: a telling may be lost. When nobody can tell any more, for `rest`.
+pub async fn told_or_after(told: &mut watch::Receiver<u64>, rest: Duration) {
+    let push = async {
+        if told.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = push => {}
+        () = tokio::time::sleep(rest) => {}
     }
 }

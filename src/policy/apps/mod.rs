@@ -32,7 +32,7 @@ use crate::config::Config;
 use crate::metrics::{AppSource, Metrics};
 use crate::model::MiniAppId;
 use crate::store::apps::{AppRecord, AppStore, RecordError};
-use crate::store::{StoreError, Version};
+use crate::store::{StoreError, Version, told_or_after};
 
 /// How often a running edge looks for what a command has done, when it is not told.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -165,15 +165,7 @@ impl AppFeed {
         let mut told = self.store.subscribe();
         let mut failing = false;
         loop {
-            let push = async {
-                if told.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            tokio::select! {
-                () = push => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
+            told_or_after(&mut told, LOOK_EVERY).await;
             let looked = self.look().await;
             match &looked {
                 Ok(true) => log::info!("mini-apps changed: {} are in the store", self.stored.all().len()),

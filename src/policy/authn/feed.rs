@@ -13,8 +13,8 @@ use super::revocations::Revocations;
 use crate::clock::Clock;
 use crate::metrics::{Metrics, RevocationKind};
 use crate::model::{Revocation, Revoked};
-use crate::store::StoreError;
 use crate::store::revocations::RevocationLog;
+use crate::store::{StoreError, told_or_after};
 
 /// How often the log is looked at when nobody tells anything.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -130,15 +130,7 @@ impl RevocationFeed {
                 _ => {}
             }
             failing = looked.is_err();
-            let push = async {
-                if told.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            tokio::select! {
-                () = push => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
+            told_or_after(&mut told, LOOK_EVERY).await;
         }
     }
 }

@@ -34,7 +34,7 @@ use super::authn::key::VerifyKey;
 use crate::config::{Algorithm, Secret};
 use crate::store::keys::{KeyDocument, KeyRecord, KeyState, KeyStore};
 use crate::store::seal::{SealError, Sealer, sha256};
-use crate::store::{self, Backend, StoreError, Version};
+use crate::store::{self, Backend, StoreError, Version, told_or_after};
 
 /// How often a running edge looks for what a command or another instance did, when it is not told.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -222,15 +222,7 @@ impl Keyring {
         let mut told = self.keys.subscribe();
         let mut failing = false;
         loop {
-            let push = async {
-                if told.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            tokio::select! {
-                () = push => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
+            told_or_after(&mut told, LOOK_EVERY).await;
             let looked = self.refresh().await;
             match &looked {
                 Ok(true) => log::info!("key ring changed: {:?}", self.ring.load().keys),
