@@ -39,11 +39,14 @@ impl Shared {
             !std::mem::replace(&mut entry.asking, true)
         };
         if first {
-            // In a task of its own: the call may be given up while others wait for the same answer.
-            let asking = Asking { shared: self.clone(), slot: bucket.slot, done: false };
-            tokio::spawn(asking.run(bucket.question));
+            self.clone().spawn_asking(bucket.slot, bucket.question, false);
         }
         told.await.ok().flatten()
+    }
+
+    /// Asks in a task of its own: a call may be given up while others wait for the same answer. `ahead`: nobody waits yet.
+    pub(super) fn spawn_asking(self: Arc<Self>, slot: Slot, question: Question, ahead: bool) {
+        tokio::spawn(Asking { shared: self, slot, ahead, done: false }.run(question));
     }
 
     /// One question, counted.
@@ -121,6 +124,8 @@ impl Shared {
 struct Asking {
     shared: Arc<Shared>,
     slot: Slot,
+    /// The next question is asked even if no call waits.
+    ahead: bool,
     done: bool,
 }
 
@@ -159,15 +164,30 @@ impl Asking {
 
     /// The calls of the next question and its terms; `None`, and this is done: nobody waits.
     fn next(&mut self) -> Option<(Vec<Waiting>, Terms)> {
+        let now = self.shared.clock.tick();
         let mut shard = self.shared.place(&self.slot);
         let entry = shard.entry(self.slot).or_default();
-        entry.queue.retain(|call| !call.tell.is_closed());
-        if entry.queue.is_empty() {
+        let hold = &mut entry.hold;
+        // Those that came while the last question was under way: what it brought may do for them.
+        for call in std::mem::take(&mut entry.queue) {
+            if call.tell.is_closed() {
+                continue;
+            }
+            let Some(standing) = hold.known(call.cost, now) else {
+                entry.queue.push(call);
+                continue;
+            };
+            if call.tell.send(Some(standing)).is_err() && standing.wait == Wait::No {
+                hold.hand_back(call.cost, now);
+            }
+        }
+        if entry.queue.is_empty() && !std::mem::take(&mut self.ahead) {
             entry.asking = false;
             self.done = true;
             return None;
         }
+        self.ahead = false;
         let count = entry.queue.len().min(MOST_CALLS);
-        Some((entry.queue.drain(..count).collect(), entry.hold.ask()))
+        Some((entry.queue.drain(..count).collect(), hold.ask(count)))
     }
 }

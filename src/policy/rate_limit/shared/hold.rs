@@ -7,6 +7,10 @@
 //! another instance sits on. A faster one asks for what it will use in the next 50 ms besides; the store gives at most a
 //! twentieth of what is left. A lease is void after [`LEASE`]: over any time T no more than the bucket and the refill of
 //! T and that second is admitted. What was not used goes back, with the next question or by the sweep.
+//!
+//! The next lease is fetched while the last eighth of this one is being used, so that hardly a call of a busy key waits for
+//! the store. What is left of this one when the next arrives goes back: it may not be used for longer by being added to
+//! another.
 
 use std::time::Duration;
 
@@ -23,6 +27,8 @@ const LEASE: Duration = Duration::from_secs(1);
 const COUNTED_OVER: Duration = Duration::from_millis(250);
 /// A lease is what a key uses in this part of a second.
 const LEASES_A_SECOND: u32 = 20;
+/// The part of a lease that is left when the next one is fetched.
+const LAST_PART: u32 = 8;
 /// How long a mark that was not there is taken to be absent still: as long as a lease stays good elsewhere.
 const LOOK_EVERY: Duration = LEASE;
 /// A hold that was not used for so long says nothing of the present.
@@ -82,6 +88,10 @@ pub(super) struct Hold {
     spare: u32,
     void_at: Tick,
     window: u64,
+    /// How much the last lease was.
+    leased: u32,
+    /// Of leases before it: what goes back.
+    aside: Back,
     left: u32,
     full_at: Tick,
     /// Calls of this cost and more are refused until then; cost 0: none is.
@@ -121,8 +131,13 @@ impl Hold {
 
     /// The answer to a call, if it can be given without asking. Tokens are taken when it is yes.
     pub fn answer(&mut self, cost: u32, now: Tick) -> Option<Standing> {
-        self.used = now;
         self.pace.count(cost, now);
+        self.known(cost, now)
+    }
+
+    /// As [`Hold::answer`], to a call that has been counted before and has waited for the store since.
+    pub fn known(&mut self, cost: u32, now: Tick) -> Option<Standing> {
+        self.used = now;
         if self.spare >= cost && now < self.void_at {
             self.spare -= cost;
             return Some(self.standing(Wait::No, now));
@@ -131,25 +146,43 @@ impl Hold {
         (refused != 0 && cost >= refused && now < until).then(|| self.standing(Wait::Nanos(until.0 - now.0), now))
     }
 
-    /// What to ask for besides the calls' own tokens, and what goes back with the question.
-    pub fn ask(&mut self) -> Terms {
-        Terms { wish: self.pace.wish(), back: self.give_back(), looks: false }
+    /// Whether it is time for the next lease, though this one still serves.
+    pub fn runs_low(&self) -> bool {
+        self.leased >= LAST_PART && self.spare <= self.leased / LAST_PART && self.pace.wish() > 0
     }
 
-    /// Takes what goes back out of the hold.
-    fn give_back(&mut self) -> Back {
-        Back { tokens: std::mem::take(&mut self.spare), window: self.window }
+    /// What to ask for besides the calls' own tokens, and what goes back with the question. A lease that does not do for
+    /// the calls goes back; without any it serves on until the answer is there.
+    pub fn ask(&mut self, calls: usize) -> Terms {
+        if calls > 0 {
+            self.set_aside();
+        }
+        Terms { wish: self.pace.wish(), back: std::mem::take(&mut self.aside), looks: false }
     }
 
-    /// As [`Hold::give_back`], of a lease that is void.
+    /// Ends the lease: what is left of it goes back.
+    fn set_aside(&mut self) {
+        let tokens = std::mem::take(&mut self.spare);
+        if tokens > 0 {
+            // Those of a window that is over say next to nothing any more, and to grant less is safe.
+            let before = if self.aside.window == self.window { self.aside.tokens } else { 0 };
+            self.aside = Back { tokens: before.saturating_add(tokens), window: self.window };
+        }
+    }
+
+    /// What goes back without a question that takes it along; that of a lease which is void, too.
     pub fn give_back_void(&mut self, now: Tick) -> Option<Back> {
-        (self.spare > 0 && now >= self.void_at).then(|| self.give_back())
+        if now >= self.void_at {
+            self.set_aside();
+        }
+        (self.aside.tokens > 0).then(|| std::mem::take(&mut self.aside))
     }
 
     /// Takes in an answer to calls of these costs, asked at `asked`. Returns how each stands.
     pub fn learn(&mut self, told: &Told, costs: &[u32], asked: Tick, now: Tick) -> Vec<Standing> {
-        // Tokens that came back meanwhile, of the call that another limit refused, go on with the new lease.
-        self.spare = self.spare.saturating_add(told.leased);
+        self.set_aside();
+        self.spare = told.leased;
+        self.leased = told.leased;
         self.void_at = asked.plus(LEASE);
         self.window = told.window;
         self.left = told.left;
@@ -222,12 +255,12 @@ impl Hold {
 
     /// Whether something would be lost with it: tokens, or a mark that only this instance knows.
     pub fn is_needed(&self) -> bool {
-        self.spare > 0 || self.untold
+        self.spare > 0 || self.aside.tokens > 0 || self.untold
     }
 
     /// Whether it still says something.
     pub fn matters(&self, now: Tick) -> bool {
-        self.spare > 0 || now < self.refused.1 || now.since(self.used) < IDLE
+        self.is_needed() || now < self.refused.1 || now.since(self.used) < IDLE
     }
 }
 
@@ -250,7 +283,7 @@ mod tests {
             for call in 1..=2000 {
                 hold.answer(1, Tick(call * every * MILLI));
             }
-            hold.ask().wish
+            hold.ask(1).wish
         };
         assert_eq!(wish(50), 0, "20 a second");
         assert_eq!(wish(10), 5, "100 a second");
@@ -267,6 +300,42 @@ mod tests {
         assert_eq!(hold.answer(1, Tick(1000 * MILLI)), None, "void");
         assert_eq!(hold.give_back_void(Tick(1000 * MILLI)), Some(Back { tokens: 2, window: 0 }));
         assert_eq!(hold.give_back_void(Tick(1000 * MILLI)), None, "once");
+    }
+
+    #[test]
+    fn the_next_lease_is_due_in_the_last_eighth_of_one_and_does_not_prolong_it() {
+        let mut hold = Hold::default();
+        for call in 1..=2000 {
+            hold.answer(1, Tick(call * MILLI));
+        }
+        let asked = Tick(2000 * MILLI);
+        let wish = hold.ask(1).wish;
+        hold.learn(&told(wish, 1000, vec![Wait::No]), &[1], asked, asked);
+        assert!(!hold.runs_low());
+        let served = (1..).take_while(|_| !hold.runs_low() && hold.answer(1, asked).is_some()).count();
+        assert_eq!(served, 44, "of 50");
+        // It serves while the next one is on its way.
+        let terms = hold.ask(0);
+        assert_eq!((terms.wish, terms.back), (50, Back::default()));
+        assert!(hold.answer(1, asked).is_some());
+        hold.learn(&told(50, 1000, vec![]), &[], Tick(2900 * MILLI), Tick(2901 * MILLI));
+        // The five that were left would be void by now.
+        let now = Tick(3100 * MILLI);
+        assert_eq!((1..).take_while(|_| hold.answer(1, now).is_some()).count(), 50);
+        assert_eq!(hold.ask(1).back.tokens, 5);
+    }
+
+    #[test]
+    fn nothing_is_fetched_ahead_for_a_slow_key_or_out_of_a_bucket_that_is_nearly_empty() {
+        let mut slow = Hold::default();
+        slow.learn(&told(50, 1000, vec![Wait::No]), &[1], Tick(0), Tick(0));
+        assert_eq!((1..).take_while(|_| !slow.runs_low() && slow.answer(1, Tick(1)).is_some()).count(), 50);
+        let mut empty = Hold::default();
+        for call in 1..=2000 {
+            empty.answer(1, Tick(call * MILLI));
+        }
+        empty.learn(&told(7, 140, vec![Wait::No]), &[1], Tick(2000 * MILLI), Tick(2000 * MILLI));
+        assert_eq!((1..).take_while(|_| !empty.runs_low() && empty.answer(1, Tick(2000 * MILLI)).is_some()).count(), 7);
     }
 
     #[test]
@@ -292,7 +361,7 @@ mod tests {
                 now = Tick(now.0 + millis * MILLI);
                 match what {
                     0 => {
-                        returned += u64::from(hold.ask().back.tokens);
+                        returned += u64::from(hold.ask(usize::from(tokens > 2)).back.tokens);
                         hold.learn(&told(tokens, 0, vec![]), &[], now, now);
                         leased += u64::from(tokens);
                     }
@@ -308,7 +377,8 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(leased, admitted + returned + u64::from(hold.spare));
+                let held = u64::from(hold.spare) + u64::from(hold.aside.tokens);
+                prop_assert_eq!(leased, admitted + returned + held);
             }
         }
     }

@@ -22,7 +22,7 @@ impl Shared {
         if !self.asks(&slot) {
             return Answer::Now(self.with_hold(&slot, |hold| hold.known_mark(now)).unwrap_or(Wait::No));
         }
-        if let Some(known) = self.hold(slot, |hold| hold.marked(now)) {
+        if let Some(known) = self.entry(slot, |entry| entry.hold.marked(now)) {
             self.metrics.limit_answers.inc(LimitAnswer::Remembered);
             return Answer::Now(known);
         }
@@ -32,12 +32,12 @@ impl Shared {
             let asked = own.clock.tick();
             own.metrics.limit_answers.inc(LimitAnswer::Asked);
             let told = own.mark(&slot, Duration::ZERO, lasts).await;
-            own.hold(slot, |hold| {
+            own.entry(slot, |entry| {
                 if let Ok(Marked { wait, .. }) = told {
                     // By when it was asked, so that it ends here no later than there.
-                    hold.remember_mark(wait, asked);
+                    entry.hold.remember_mark(wait, asked);
                 }
-                hold.known_mark(own.clock.tick())
+                entry.hold.known_mark(own.clock.tick())
             })
         }))
     }
@@ -51,7 +51,7 @@ impl Shared {
                 own.metrics.limit_answers.inc(LimitAnswer::Asked);
                 match own.mark(&slot, lasts, lasts).await {
                     Ok(marked) => {
-                        own.hold(slot, |hold| hold.remember_mark(marked.wait, asked));
+                        own.entry(slot, |entry| entry.hold.remember_mark(marked.wait, asked));
                         marked
                     }
                     Err(_) => own.mark_here(slot, lasts, own.clock.tick()),
@@ -63,7 +63,7 @@ impl Shared {
 
     fn mark_here(&self, slot: Slot, lasts: Duration, now: Tick) -> Marked {
         self.metrics.limit_answers.inc(LimitAnswer::WithoutStore);
-        self.hold(slot, |hold| hold.mark_here(lasts, now))
+        self.entry(slot, |entry| entry.hold.mark_here(lasts, now))
     }
 
     /// Tells the store of marks that were set without it.

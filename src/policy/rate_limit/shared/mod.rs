@@ -3,8 +3,11 @@
 //! # A call's way
 //! A lease that holds, or a refusal that still stands, answers at once ([`hold`]). Otherwise the store is asked, by one
 //! atomic script per bucket and decision ([`question`]); calls that miss on one bucket at the same time share a
-//! script, and all scripts share a connection. Buckets of one call lie on different servers of a cluster, so "all or none" is
-//! put together here: each is asked, and if one refuses, the others' tokens are handed back.
+//! script, and all scripts share a connection. A lease that runs low is renewed while it still serves, and calls that came
+//! while a question was under way are served by what it brought.
+//!
+//! Buckets of one call lie on different servers of a cluster, so "all or none" is put together here: each is asked, and if
+//! one refuses, the others' tokens are handed back.
 //!
 //! # Without the store
 //! What does not answer within the deadline counts as lost, and soon nobody asks any more ([`health`]). Then each policy's own rule
@@ -169,20 +172,31 @@ impl Shared {
     }
 
     /// What can be said of one bucket without asking.
-    fn answer(&self, slot: Slot, cost: u32, now: Tick) -> Option<Standing> {
-        let standing = self.hold(slot, |hold| hold.answer(cost, now))?;
+    fn answer(&self, bucket: &Bucket, now: Tick) -> Option<Standing> {
+        let (standing, runs_low) = self.entry(bucket.slot, |entry| {
+            let standing = entry.hold.answer(bucket.cost, now)?;
+            let runs_low = !entry.asking && entry.hold.runs_low();
+            if runs_low {
+                entry.asking = true;
+                entry.question = Some(bucket.question);
+            }
+            Some((standing, runs_low))
+        })?;
+        if runs_low && let Some(own) = self.own.upgrade() {
+            own.spawn_asking(bucket.slot, bucket.question, true);
+        }
         let from = if standing.wait == Wait::No { LimitAnswer::Lease } else { LimitAnswer::Remembered };
         self.metrics.limit_answers.inc(from);
         Some(standing)
     }
 
     /// What is known of a bucket, from now on at least that it was asked about.
-    fn hold<T>(&self, slot: Slot, then: impl FnOnce(&mut Hold) -> T) -> T {
+    fn entry<T>(&self, slot: Slot, then: impl FnOnce(&mut Entry) -> T) -> T {
         let mut shard = self.place(&slot);
         if !shard.contains_key(&slot) && shard.len() >= self.most_per_shard.load(Ordering::Relaxed) {
             shard.retain(|_, entry| entry.asking || entry.hold.is_needed());
         }
-        then(&mut shard.entry(slot).or_default().hold)
+        then(shard.entry(slot).or_default())
     }
 
     fn with_hold<T>(&self, slot: &Slot, then: impl FnOnce(&mut Hold) -> T) -> Option<T> {
@@ -285,7 +299,7 @@ impl Engine for Shared {
         if !self.is_up() && !claims.buckets.iter().all(|bucket| self.asks(&bucket.slot)) {
             return Taken::Now(self.without_store(&Alone::new(charges, self.instances()), now));
         }
-        let answers: Answers = claims.buckets.iter().map(|bucket| self.answer(bucket.slot, bucket.cost, now)).collect();
+        let answers: Answers = claims.buckets.iter().map(|bucket| self.answer(bucket, now)).collect();
         let refused = claims.buckets.iter().zip(&answers).any(|(bucket, answer)| bucket.refuses(answer.as_ref()));
         match self.own.upgrade() {
             Some(own) if !refused && answers.iter().any(Option::is_none) => {

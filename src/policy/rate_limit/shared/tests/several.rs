@@ -143,3 +143,60 @@ async fn a_busy_key_hardly_asks() {
         assert!(asked <= 500, "{algorithm:?}: {asked} questions for 5,000 calls");
     }
 }
+
+/// The next lease arrives while the one before serves, so no call waits for the store.
+#[tokio::test]
+async fn a_busy_key_does_not_wait_for_its_next_lease() {
+    let server = Server::start(&[]);
+    let (clock, hand) = Clock::manual(1_700_000_000);
+    let engine = engine_by(server.port, PATIENT, clock);
+    tokio::spawn(engine.clone().look_after());
+    until(|| engine.is_up()).await;
+    let policy = bucket(1_000_000, 0);
+    let slot = Slot { family: policy.family, key: user(1) };
+    for call in 0..3000 {
+        hand.advance(Duration::from_millis(1));
+        let taken = engine.take(engine.clock.tick(), &[Charge { policy: &policy, key: user(1), cost: 1 }]);
+        // The first half second shows how fast it is.
+        let waits = matches!(taken, Taken::Later(_));
+        assert!(!waits || call < 500, "call {call}");
+        if let Taken::Later(outcome) = taken {
+            outcome.await;
+        }
+        until(|| engine.entry(slot, |entry| !entry.asking)).await;
+    }
+}
+
+/// Calls that come while a question is under way are served by the lease that it brings.
+#[tokio::test]
+async fn calls_that_wait_for_a_question_are_served_by_its_lease() {
+    let server = Server::start(&[]);
+    let (clock, hand) = Clock::manual(1_700_000_000);
+    let engine = engine_by(server.port, PATIENT, clock);
+    tokio::spawn(engine.clone().look_after());
+    until(|| engine.is_up()).await;
+    let policy = bucket(1_000_000, 0);
+    let slot = Slot { family: policy.family, key: user(1) };
+    for _ in 0..2000 {
+        hand.advance(Duration::from_millis(1));
+        assert!(one(&engine, &policy, user(1)).await.admitted);
+    }
+    until(|| engine.entry(slot, |entry| !entry.asking)).await;
+    let round_trips = || engine.metrics.redis_round_trips.get(crate::metrics::RedisUse::Limit);
+    let before = round_trips();
+    let charge = Charge { policy: &policy, key: user(1), cost: 1 };
+    let first = loop {
+        if let Taken::Later(first) = engine.take(engine.clock.tick(), &[charge]) {
+            break first;
+        }
+    };
+    let others = async {
+        while !engine.entry(slot, |entry| entry.asking && entry.queue.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+        join_all((0..20).map(|_| one(&engine, &policy, user(1)))).await
+    };
+    let (first, others) = futures::future::join(first, others).await;
+    assert!(first.admitted && others.iter().all(|outcome| outcome.admitted));
+    assert_eq!(round_trips() - before, 1);
+}
