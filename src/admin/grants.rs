@@ -36,11 +36,12 @@ pub(super) struct GrantLine {
 impl GrantLine {
     fn of(records: &Records, id: GrantId, grant: Grant) -> GrantLine {
         let time = |millis: u64| rfc3339(millis / 1000);
-        let revocations = records.revocations.revocations();
+        let left = records.revocations.revocations().left_of(id, &grant);
+        let withdrawn = left.is_none();
+        let grant = left.unwrap_or(grant);
         GrantLine {
             id: id.to_string(),
-            withdrawn: grant.ended
-                || revocations.end(&id.to_string(), &grant.user, &grant.client.app, grant.holds_from),
+            withdrawn,
             client: grant.client.to_string(),
             user: grant.user,
             app: grant.client.app,

@@ -51,6 +51,7 @@ fn told(what: &Revoked) -> String {
     match what {
         Revoked::Grant(grant) => format!("Grant {grant} has ended and its tokens are revoked"),
         Revoked::Pair(user, app) => format!("What {user} allowed {app} is revoked"),
+        Revoked::Scopes(user, app, scopes) => format!("What {user} allowed {app} is revoked, as far as it is {scopes}"),
         Revoked::User(user) => format!("Every token of {user} is revoked"),
         Revoked::App(app) => format!("Every token of {app} is revoked"),
         Revoked::Key { issuer, kid } => format!("Every token of {issuer} signed with {kid} is revoked"),

@@ -50,6 +50,7 @@ impl RevocationKind {
         match what {
             Revoked::Grant(_) => RevocationKind::Grant,
             Revoked::Pair(..) => RevocationKind::Pair,
+            Revoked::Scopes(..) => RevocationKind::Scopes,
             Revoked::User(_) => RevocationKind::User,
             Revoked::App(_) => RevocationKind::App,
             Revoked::Key { .. } => RevocationKind::Key,
@@ -90,6 +91,8 @@ labels! {
         Grant "grant",
         /// Those of a user for a mini-app.
         Pair "pair",
+        /// Some scopes of what a user allowed a mini-app.
+        Scopes "scopes",
         /// Those of a user.
         User "user",
         /// Those of a mini-app.

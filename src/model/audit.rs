@@ -186,6 +186,7 @@ impl From<&Revoked> for AuditTarget {
         match what {
             Revoked::Grant(grant) => AuditTarget::of("grant", grant),
             Revoked::Pair(user, app) => AuditTarget::of("user", user).and("app", app),
+            Revoked::Scopes(user, app, scopes) => AuditTarget::of("user", user).and("app", app).and("scopes", scopes),
             Revoked::User(user) => AuditTarget::of("user", user),
             Revoked::App(app) => AuditTarget::of("app", app),
             Revoked::Key { issuer, kid } => AuditTarget::of("key", kid).and("issuer", issuer),

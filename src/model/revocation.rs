@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::oauth::GrantId;
-use super::{MiniAppId, UserId};
+use super::{MiniAppId, ScopeSet, UserId};
 
 /// Whose tokens are revoked, or what else is called off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,9 @@ pub enum Revoked {
     Grant(String),
     /// Those of a user for one mini-app.
     Pair(UserId, MiniAppId),
+    /// The access tokens of a user for a mini-app, each of which says what it may for as long as it lives; of what the
+    /// user allowed it, these scopes, and the rest stays. No operator's, but a user's who takes back a part.
+    Scopes(UserId, MiniAppId, ScopeSet),
     /// Those of a user.
     User(UserId),
     /// Those of a mini-app.
@@ -44,6 +47,7 @@ impl Revoked {
         match self {
             Revoked::Grant(_) => "grant",
             Revoked::Pair(..) => "pair",
+            Revoked::Scopes(..) => "scopes",
             Revoked::User(_) => "user",
             Revoked::App(_) => "app",
             Revoked::Key { .. } => "key",

@@ -85,11 +85,11 @@ impl Services {
         self.app(id).filter(|app| !app.suspended)
     }
 
-    /// Whether a grant has been taken back, with or without its record being gone: by itself, or with its user, its
-    /// mini-app or both.
-    pub fn is_withdrawn(&self, id: GrantId, grant: &Grant) -> bool {
-        let (user, app) = (&grant.user, &grant.client.app);
-        grant.ended || self.verifier.revocations().end(&id.to_string(), user, app, grant.holds_from)
+    /// What is left of a grant after all that was taken back, as [`Revocations::left_of`] says.
+    ///
+    /// [`Revocations::left_of`]: crate::policy::authn::Revocations::left_of
+    pub fn left_of(&self, id: GrantId, grant: &Grant) -> Option<Grant> {
+        self.verifier.revocations().left_of(id, grant)
     }
 
     /// How long a grant lives on from `now` (milliseconds since the Unix epoch) if nothing is done with it.

@@ -122,12 +122,14 @@ impl RevocationLog {
             let number = millis.max(previous.max(known).saturating_add(1));
             let stored = Stored { v: VERSION, number, previous, at: now.as_secs(), what: what.clone() };
             let value = encode(&stored)?;
-            let batch = Batch::new(partition())?
+            let mut batch = Batch::new(partition())?
                 .when(HEAD, condition)
                 .put(HEAD, encode(&Head { v: VERSION, number })?, None)
                 .put(log_name(number), value.clone(), Some(LOGGED_FOR))
-                .put(state_name(&what), value, life(&what, stored.at))
                 .telling(TOPIC);
+            for name in state_names(&what) {
+                batch = batch.put(name, value.clone(), life(&what, stored.at));
+            }
             if self.store.apply(batch).await? == Applied::Done {
                 return Ok(Revocation { number, at: stored.at, what });
             }
@@ -249,25 +251,33 @@ fn log_name(number: u64) -> String {
     format!("{LOG}{number:020}")
 }
 
-/// One name for whatever is revoked, whatever letters stand in it.
-fn state_name(what: &Revoked) -> String {
+/// One name for whatever is revoked, whatever letters stand in it; for scopes one each, since the next to be taken back
+/// may be others.
+fn state_names(what: &Revoked) -> Vec<String> {
     let parts: Vec<&str> = match what {
         Revoked::Grant(grant) => vec![grant],
         Revoked::Pair(user, app) => vec![user.as_str(), app.as_str()],
+        Revoked::Scopes(user, app, scopes) => {
+            return scopes.iter().map(|scope| name(what, &[user.as_str(), app.as_str(), scope.as_str()])).collect();
+        }
         Revoked::User(user) => vec![user.as_str()],
         Revoked::App(app) => vec![app.as_str()],
         Revoked::Key { issuer, kid } => vec![issuer, kid],
         Revoked::Token { jti, .. } => vec![jti],
         Revoked::Payments { .. } => Vec::new(),
     };
-    format!("{STATE}{}", Partition::of(what.kind(), &parts).as_str())
+    vec![name(what, &parts)]
+}
+
+fn name(what: &Revoked, parts: &[&str]) -> String {
+    format!("{STATE}{}", Partition::of(what.kind(), parts).as_str())
 }
 
 /// How long it has to be remembered; `None`: until it is taken back.
 fn life(what: &Revoked, now: u64) -> Option<Duration> {
     match what {
         Revoked::Grant(_) => Some(GRANTS_FOR),
-        Revoked::Pair(..) | Revoked::User(_) | Revoked::App(_) => Some(EPOCHS_FOR),
+        Revoked::Pair(..) | Revoked::Scopes(..) | Revoked::User(_) | Revoked::App(_) => Some(EPOCHS_FOR),
         // Whoever has stolen it makes tokens whenever they like.
         Revoked::Key { .. } => None,
         Revoked::Token { expires_at, .. } => Some(Duration::from_secs(expires_at.saturating_sub(now) + 60)),
@@ -286,7 +296,7 @@ fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MiniAppId, UserId};
+    use crate::model::{MiniAppId, ScopeSet, UserId};
     use crate::store::embedded::Embedded;
 
     fn log(folder: &tempfile::TempDir, clock: Clock) -> RevocationLog {
@@ -321,6 +331,20 @@ mod tests {
         let (number, mut all) = log.all().await.unwrap();
         all.sort_by_key(|revocation| revocation.number);
         assert_eq!((number, all), (third.number, vec![second, third]), "one entry for each that is revoked");
+    }
+
+    #[tokio::test]
+    async fn of_each_scope_the_last_time_that_it_was_taken_back_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, _) = Clock::manual(1_800_000_000);
+        let log = log(&folder, clock);
+        let (user, app) = (UserId::parse("@a:x").unwrap(), MiniAppId::parse("ma_shop").unwrap());
+        let scopes = |list| Revoked::Scopes(user.clone(), app.clone(), ScopeSet::from_list(list));
+        let both = log.append(scopes("user:read wallet:pay")).await.unwrap();
+        let later = log.append(scopes("wallet:pay")).await.unwrap();
+        let (_, mut all) = log.all().await.unwrap();
+        all.sort_by_key(|revocation| revocation.number);
+        assert_eq!(all, [both, later]);
     }
 
     #[tokio::test]

@@ -80,9 +80,9 @@ pub struct Grant {
     pub via: Via,
     /// When, milliseconds since the Unix epoch.
     pub granted_at: u64,
-    /// Revocations of its user, its mini-app or both with a larger number end it: the last one that was known before the
-    /// user was asked, or, once a part of it was taken back, the one that did so. No time: clocks of two machines could
-    /// not tell what came first.
+    /// Revocations of its user, its mini-app or both with a larger number end it, and scopes that were taken back with a
+    /// larger number are not in it, whether or not it has been written anew since: the last one that was known before the
+    /// user answered. No time: clocks of two machines could not tell what came first.
     #[serde(default)]
     pub holds_from: u64,
     /// Whether it has ended, and only its access tokens may still have to be revoked.
@@ -213,13 +213,10 @@ impl Grant {
         Grant { family: Some(Family { current: next, previous, rotated_at: now }), ..self }
     }
 
-    /// The grant without `scopes`, which the revocation of that number took back; `None` when nothing is left that a user
-    /// has to permit.
-    pub fn without(self, scopes: ScopeSet, revocation: u64) -> Option<Grant> {
+    /// The grant without `scopes`; `None` when nothing is left that a user has to permit.
+    pub fn without(self, scopes: ScopeSet) -> Option<Grant> {
         let left = self.scopes.difference(scopes);
-        // Of two that take a part each, the later one may be done first.
-        let grant = Grant { scopes: left, holds_from: self.holds_from.max(revocation), ..self };
-        (!left.difference(ScopeSet::UNASKED).is_empty()).then_some(grant)
+        (!left.difference(ScopeSet::UNASKED).is_empty()).then_some(Grant { scopes: left, ..self })
     }
 
     /// How long it lives on from `now` if nothing is done with it: as long as its code (`code_ttl`), and once that is

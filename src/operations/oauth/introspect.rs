@@ -77,9 +77,10 @@ async fn of_refresh(
     let Some(held) = Grants::new(services.store.clone()).get(token.grant()).await? else { return Ok(None) };
     let grant = &held.value;
     let in_force = grant.family.as_ref().is_some_and(|family| family.current == token.hash());
-    if !in_force || may_see.is_some_and(|app| *app != grant.client.app) || services.is_withdrawn(token.grant(), grant) {
+    if !in_force || may_see.is_some_and(|app| *app != grant.client.app) {
         return Ok(None);
     }
+    let Some(grant) = services.left_of(token.grant(), grant) else { return Ok(None) };
     // As the next refresh would see it: what the mini-app has given up is not given any more.
     let Some(app) = services.active_app(&grant.client.app) else { return Ok(None) };
     let scopes = grant.scopes.intersection(app.allowed_scopes());

@@ -89,8 +89,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
 async fn allowed(services: &Services, user: &UserId) -> Result<BTreeMap<MiniAppId, Approved>, Refusal> {
     let mut allowed = services.approvals().list(user).await?;
     for (id, held) in services.grants().of_user(user, None).await? {
-        let grant = held.value;
-        if !services.is_withdrawn(id, &grant) {
+        if let Some(grant) = services.left_of(id, &held.value) {
             let app = allowed.entry(grant.client.app).or_default();
             for scope in grant.scopes.iter() {
                 app.entry(scope).or_insert(grant.granted_at / 1000);

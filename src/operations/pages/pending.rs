@@ -196,13 +196,18 @@ impl Asking {
     /// # Errors
     /// 404 when it was answered meanwhile; 503 when the store does not answer.
     pub async fn approve(self, services: &Services, ticked: ScopeSet) -> Result<Decided, Refusal> {
-        let granted = ticked.intersection(self.new).union(self.known);
-        if granted.difference(ScopeSet::UNASKED).is_empty() && !self.new.is_empty() {
-            return self.refuse(services, YES).await;
-        }
-        // What is taken back from here on, wherever that is, takes this yes along.
+        // What is taken back from here on, wherever that is, takes this yes along. What was taken back before is no longer
+        // among what comes without asking.
         services.revocations.look().await?;
         let (now, known) = (services.clock.unix(), services.verifier.revocations().known());
+        let app = self.question.app();
+        let approved = services.approvals().of(&self.user, &app.id).await?;
+        let unasked = wording::unasked(self.known, approved, app.preapproved_scopes);
+        let granted = ticked.intersection(self.new).union(unasked);
+        let asked = self.new.union(self.known);
+        if granted.difference(ScopeSet::UNASKED).is_empty() && !asked.difference(ScopeSet::UNASKED).is_empty() {
+            return self.refuse(services, YES).await;
+        }
         let millis = millis(now);
         let flow = self.flow();
         let target = match self.question.what {
@@ -276,8 +281,10 @@ async fn remember(
 ) -> Result<(), Refusal> {
     services.approvals().add(user, app, new, now).await?;
     services.revocations.look().await?;
-    if services.verifier.revocations().end("", user, app, known) {
-        services.approvals().remove(user, app, new).await?;
+    let taken =
+        services.verifier.revocations().taken_back(user, app, known).map_or(new, |taken| taken.intersection(new));
+    if !taken.is_empty() {
+        services.approvals().remove(user, app, taken).await?;
     }
     Ok(())
 }
@@ -300,7 +307,7 @@ async fn told_before(services: &Services, session: &Credential, user: &UserId, s
     match services.grants().get(session.grant()).await? {
         // A second use of its code would end the grant.
         Some(held) if held.value.family.is_some() => Err(over()),
-        Some(held) if services.is_withdrawn(session.grant(), &held.value) => Err(over()),
+        Some(held) if services.left_of(session.grant(), &held.value).is_none() => Err(over()),
         Some(_) => Ok(Decided::Allowed(Some(target))),
         None => Ok(Decided::Refused(Some(target))),
     }

@@ -288,7 +288,7 @@ mod tests {
         let feed = RevocationFeed::new(log_on(&server, 1), revocations.clone(), clock.clone(), metrics);
         assert!(matches!(feed.look().await, Err(StoreError::NotDurable(_))));
         let app = crate::model::MiniAppId::parse("ma_shop_001").unwrap();
-        assert!(revocations.end("g", &alice, &app, 0), "it is in force");
+        assert_eq!(revocations.taken_back(&alice, &app, 0), None, "it is in force");
         assert!(!revocations.is_current(clock.tick()));
 
         let _replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", server.port)]);

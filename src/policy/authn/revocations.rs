@@ -1,5 +1,6 @@
 //! What has been revoked, in memory. Withdrawals are epochs: a token is void when it was issued before the last revocation
-//! of its grant, of its (user, mini-app) pair, of its user or of its mini-app. Single tokens are listed by `jti` until they
+//! of its grant, of its (user, mini-app) pair, of scopes of that pair, of its user or of its mini-app. So is a grant, but for
+//! scopes: it lacks those that were taken back since it was given, and stands for the rest. Single tokens are listed by `jti` until they
 //! would have expired anyway, keys by issuer and key id.
 //!
 //! Our own tokens say which revocation was the last one that their issuer knew of; of others only the second in which
@@ -15,8 +16,9 @@ use parking_lot::RwLock;
 
 use super::generation::Generation;
 use crate::clock::Tick;
+use crate::model::oauth::{Grant, GrantId};
 use crate::model::token::TepClaims;
-use crate::model::{MiniAppId, Revocation, Revoked, UserId};
+use crate::model::{MiniAppId, Revocation, Revoked, Scope, ScopeSet, UserId};
 use crate::store::revocations::{EPOCHS_FOR, GRANTS_FOR};
 
 /// How old the last agreement with the log may be before money is withheld.
@@ -41,6 +43,7 @@ pub struct Revocations {
 struct Tables {
     grants: HashMap<String, Epoch>,
     pairs: HashMap<(UserId, MiniAppId), Epoch>,
+    scopes: HashMap<(UserId, MiniAppId), Parts>,
     users: HashMap<UserId, Epoch>,
     apps: HashMap<MiniAppId, Epoch>,
     keys: HashSet<(String, String)>,
@@ -54,7 +57,36 @@ struct Epoch {
     at: u64,
 }
 
+/// What a user has taken back of what a mini-app was allowed.
+#[derive(Debug, Default)]
+struct Parts {
+    last: Epoch,
+    /// The number of the last revocation of each scope.
+    numbers: Vec<(Scope, u64)>,
+}
+
+impl Parts {
+    fn take_back(&mut self, scopes: ScopeSet, epoch: Epoch) {
+        self.last.move_to(epoch);
+        for scope in scopes.iter() {
+            match self.numbers.iter_mut().find(|(known, _)| *known == scope) {
+                Some((_, number)) => *number = epoch.number.max(*number),
+                None => self.numbers.push((scope, epoch.number)),
+            }
+        }
+    }
+
+    fn since(&self, known: u64) -> ScopeSet {
+        self.numbers.iter().filter(|(_, number)| known < *number).map(|(scope, _)| *scope).collect()
+    }
+}
+
 impl Epoch {
+    fn move_to(&mut self, later: Epoch) {
+        self.number = self.number.max(later.number);
+        self.at = self.at.max(later.at);
+    }
+
     fn reaches(self, claims: &TepClaims) -> bool {
         match claims.revocation {
             Some(known) => known < self.number,
@@ -73,14 +105,14 @@ impl Revocations {
     /// Puts a revocation in force; it is when this returns. Doing so again changes nothing.
     pub fn apply(&self, revocation: &Revocation) {
         let epoch = Epoch { number: revocation.number, at: revocation.at };
-        let later = |known: &mut Epoch| {
-            known.number = known.number.max(epoch.number);
-            known.at = known.at.max(epoch.at);
-        };
+        let later = |known: &mut Epoch| known.move_to(epoch);
         let mut tables = self.tables.write();
         match revocation.what.clone() {
             Revoked::Grant(grant) => later(tables.grants.entry(grant).or_default()),
             Revoked::Pair(user, app) => later(tables.pairs.entry((user, app)).or_default()),
+            Revoked::Scopes(user, app, scopes) => {
+                tables.scopes.entry((user, app)).or_default().take_back(scopes, epoch);
+            }
             Revoked::User(user) => later(tables.users.entry(user).or_default()),
             Revoked::App(app) => later(tables.apps.entry(app).or_default()),
             Revoked::Key { issuer, kid } => {
@@ -141,6 +173,7 @@ impl Revocations {
         let (of_grant, of_others) = (within(GRANTS_FOR), within(EPOCHS_FOR));
         tables.grants.retain(|_, epoch| of_grant(epoch));
         tables.pairs.retain(|_, epoch| of_others(epoch));
+        tables.scopes.retain(|_, parts| of_others(&parts.last));
         tables.users.retain(|_, epoch| of_others(epoch));
         tables.apps.retain(|_, epoch| of_others(epoch));
         tables.tokens.retain(|_, expires_at| *expires_at >= now);
@@ -153,6 +186,7 @@ impl Revocations {
         let pair = || (claims.user.clone(), claims.app.clone());
         claims.grant_id.as_ref().is_some_and(|grant| reached(tables.grants.get(grant)))
             || (!tables.pairs.is_empty() && reached(tables.pairs.get(&pair())))
+            || (!tables.scopes.is_empty() && reached(tables.scopes.get(&pair()).map(|parts| &parts.last)))
             || reached(tables.users.get(&claims.user))
             || reached(tables.apps.get(&claims.app))
             || (!tables.keys.is_empty() && tables.keys.contains(&(claims.issuer.clone(), claims.kid.clone())))
@@ -164,19 +198,34 @@ impl Revocations {
         self.generation.revocation()
     }
 
-    /// Whether a permission that `user` gave to `app` when `known` was the last revocation has been taken back since, by
-    /// itself or with the user, the mini-app or the pair: its refresh tokens are void too.
-    pub fn end(&self, grant: &str, user: &UserId, app: &MiniAppId, known: u64) -> bool {
-        let pair = (user.clone(), app.clone());
-        self.tables.read().pairs.get(&pair).is_some_and(|epoch| known < epoch.number)
-            || self.end_besides_pair(grant, user, app, known)
+    /// What is left of a permission: `None` when it has ended or was taken back, by itself or with its user, its mini-app or
+    /// the pair, and with it its code and its refresh tokens; without the scopes that were taken back.
+    pub fn left_of(&self, id: GrantId, grant: &Grant) -> Option<Grant> {
+        let (user, app) = (&grant.user, &grant.client.app);
+        let tables = self.tables.read();
+        let of_grant = tables.grants.get(&id.to_string()).is_some_and(|epoch| grant.holds_from < epoch.number);
+        if grant.ended || of_grant {
+            return None;
+        }
+        let taken = tables.taken_back(user, app, grant.holds_from)?;
+        if taken.intersection(grant.scopes).is_empty() { Some(grant.clone()) } else { grant.clone().without(taken) }
     }
 
-    /// [`Revocations::end`], but for revocations of the pair.
-    pub fn end_besides_pair(&self, grant: &str, user: &UserId, app: &MiniAppId, known: u64) -> bool {
-        let tables = self.tables.read();
+    /// Which scopes of all that `user` allowed `app` when `known` was the last revocation have been taken back since;
+    /// `None`: all of them.
+    pub fn taken_back(&self, user: &UserId, app: &MiniAppId, known: u64) -> Option<ScopeSet> {
+        self.tables.read().taken_back(user, app, known)
+    }
+}
+
+impl Tables {
+    fn taken_back(&self, user: &UserId, app: &MiniAppId, known: u64) -> Option<ScopeSet> {
+        let pair = (user.clone(), app.clone());
         let since = |epoch: Option<&Epoch>| epoch.is_some_and(|epoch| known < epoch.number);
-        since(tables.grants.get(grant)) || since(tables.users.get(user)) || since(tables.apps.get(app))
+        if since(self.pairs.get(&pair)) || since(self.users.get(user)) || since(self.apps.get(app)) {
+            return None;
+        }
+        Some(self.scopes.get(&pair).map_or(ScopeSet::EMPTY, |parts| parts.since(known)))
     }
 }
 
@@ -184,6 +233,7 @@ impl Revocations {
 mod tests {
     use super::super::testing::tep_claims as claims;
     use super::*;
+    use crate::model::oauth::{ClientId, Via};
 
     /// A revocation at that second, the thousandfold of which is its number.
     fn at(second: u64, what: Revoked) -> Revocation {
@@ -200,7 +250,8 @@ mod tests {
         assert!(revocations.voids(&own(6)) && revocations.voids(&own(0)), "issued before it");
         assert!(!revocations.voids(&own(7)) && !revocations.voids(&own(8)), "issued in the same second, after it");
         assert!(revocations.voids(&c), "a stranger's token of that second");
-        assert!(revocations.end("g1", &c.user, &c.app, 6) && !revocations.end("g1", &c.user, &c.app, 7));
+        assert_eq!(revocations.taken_back(&c.user, &c.app, 6), None);
+        assert_eq!(revocations.taken_back(&c.user, &c.app, 7), Some(ScopeSet::EMPTY));
         revocations.apply(&Revocation { number: 9, at: 100, what });
         assert!(revocations.voids(&own(8)) && !revocations.voids(&own(9)));
     }
@@ -246,6 +297,7 @@ mod tests {
         for what in [
             Revoked::Grant("g1".to_owned()),
             Revoked::Pair(user.clone(), app.clone()),
+            Revoked::Scopes(user.clone(), app.clone(), ScopeSet::of(&[Scope::WalletPay])),
             Revoked::User(user.clone()),
             Revoked::App(app.clone()),
         ] {
@@ -263,6 +315,73 @@ mod tests {
             let revocations = Revocations::new(Generation::default());
             revocations.apply(&at(0, what.clone()));
             assert!(revocations.voids(&c), "{what:?}");
+        }
+    }
+
+    /// A grant of all that the mini-app may ask for, given when that revocation was the last.
+    fn grant(holds_from: u64) -> Grant {
+        let c = claims();
+        Grant {
+            client: ClientId { app: c.app, backend: false },
+            user: c.user,
+            scopes: ScopeSet::of(&[Scope::WalletBalance, Scope::WalletPay, Scope::UserRead]),
+            via: Via::Code,
+            granted_at: 0,
+            holds_from,
+            ended: false,
+            room: None,
+            launch_source: None,
+            code: None,
+            family: None,
+            ends_at: None,
+        }
+    }
+
+    /// In whatever order they are heard of.
+    #[test]
+    fn a_grant_lacks_what_was_taken_back_since_it_was_given() {
+        let c = claims();
+        let scopes = |number, scopes: &[Scope]| Revocation {
+            number,
+            at: 0,
+            what: Revoked::Scopes(c.user.clone(), c.app.clone(), ScopeSet::of(scopes)),
+        };
+        let taken = [
+            scopes(5, &[Scope::WalletBalance]),
+            scopes(7, &[Scope::WalletPay, Scope::WalletBalance]),
+            scopes(9, &[Scope::WalletBalance]),
+        ];
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let revocations = Revocations::new(Generation::default());
+            order.iter().for_each(|at| revocations.apply(&taken[*at]));
+            let left = |holds_from| revocations.left_of(GrantId([0; 16]), &grant(holds_from)).unwrap().scopes;
+            let (all, read) = (grant(0).scopes, ScopeSet::of(&[Scope::UserRead]));
+            assert_eq!(
+                [left(0), left(6), left(7), left(9)],
+                [read, read, read.union(ScopeSet::of(&[Scope::WalletPay])), all]
+            );
+            let narrow = Grant { scopes: ScopeSet::of(&[Scope::WalletPay]), ..grant(6) };
+            assert_eq!(revocations.left_of(GrantId([0; 16]), &narrow), None, "nothing is left");
+        }
+    }
+
+    /// A user takes a part back while an operator ends the whole: what comes last does not undo what came before.
+    #[test]
+    fn a_part_that_is_taken_back_brings_nothing_back() {
+        let c = claims();
+        let part = Revoked::Scopes(c.user.clone(), c.app.clone(), ScopeSet::of(&[Scope::WalletPay]));
+        for whole in [
+            Revoked::Grant(GrantId([0; 16]).to_string()),
+            Revoked::Pair(c.user.clone(), c.app.clone()),
+            Revoked::User(c.user.clone()),
+            Revoked::App(c.app.clone()),
+        ] {
+            let revocations = Revocations::new(Generation::default());
+            for (number, what) in [(5, part.clone()), (6, whole), (7, part.clone())] {
+                revocations.apply(&Revocation { number, at: 0, what });
+            }
+            assert_eq!(revocations.left_of(GrantId([0; 16]), &grant(4)), None);
+            assert_eq!(revocations.left_of(GrantId([0; 16]), &grant(7)), Some(grant(7)));
         }
     }
 
@@ -288,16 +407,19 @@ mod tests {
         let c = claims();
         revocations.apply(&at(500, Revoked::Grant("g1".to_owned())));
         revocations.apply(&at(500, Revoked::Pair(c.user.clone(), c.app.clone())));
+        let some = ScopeSet::of(&[Scope::WalletPay]);
+        revocations.apply(&at(500, Revoked::Scopes(c.user.clone(), c.app.clone(), some)));
         revocations.apply(&at(500, Revoked::User(c.user.clone())));
         revocations.apply(&at(500, Revoked::App(c.app.clone())));
         let held = || {
             let tables = revocations.tables.read();
-            (tables.grants.len(), tables.pairs.len() + tables.users.len() + tables.apps.len())
+            let of_pairs = tables.pairs.len() + tables.scopes.len();
+            (tables.grants.len(), of_pairs + tables.users.len() + tables.apps.len())
         };
         revocations.sweep(500 + GRANTS_FOR.as_secs());
-        assert_eq!(held(), (1, 3));
+        assert_eq!(held(), (1, 4));
         revocations.sweep(501 + GRANTS_FOR.as_secs());
-        assert_eq!(held(), (0, 3));
+        assert_eq!(held(), (0, 4));
         revocations.sweep(501 + EPOCHS_FOR.as_secs());
         assert_eq!(held(), (0, 0));
     }

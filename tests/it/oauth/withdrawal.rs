@@ -1,7 +1,7 @@
 //! A user takes something back (protocol section 2): it is gone at once, wherever it had got to, and the rest is left.
 
 use super::*;
-use crate::edge::{HYBRID_APP, PUBLIC_APP, user};
+use crate::edge::{ADMIN_TOKEN, HYBRID_APP, PUBLIC_APP, user};
 
 /// `user` withdraws what stands in `body` from a mini-app.
 fn withdraw(edge: &TestEdge, user: &str, body: &str) {
@@ -59,4 +59,67 @@ fn what_nobody_has_fetched_yet_dies_with_the_permission() {
     assert_eq!(balance(edge, text(&poll, "access_token")), 401);
     let refresh = [("grant_type", "refresh_token"), ("refresh_token", text(&poll, "refresh_token"))];
     assert_eq!(error(&named(edge, HYBRID_APP, "/oauth2/token", &refresh)), (400, "invalid_grant".to_owned()));
+}
+
+/// An edge of one's own, whose limits are out of the way.
+fn unhurried() -> TestEdge {
+    let wide = "{ requests_per_minute: 60000, burst: 1000 }";
+    Setup::default().main(&format!("rate_limits: {{ oauth_endpoints: {wide} }}")).start()
+}
+
+/// Tokens of a mini-app that bob allowed to see who he is, his balance and his storage.
+fn allowed(edge: &TestEdge) -> Value {
+    let redirect = ("redirect_uri", "http://127.0.0.1:49152/cb");
+    let scope = ("scope", "user:read wallet:balance storage:read");
+    let code = code(edge, &user("bob"), &[("client_id", PUBLIC_APP), redirect, scope]);
+    let mut pairs = redemption(&code).to_vec();
+    pairs.iter_mut().filter(|(name, _)| *name == redirect.0).for_each(|pair| *pair = redirect);
+    named(edge, PUBLIC_APP, "/oauth2/token", &pairs).json()
+}
+
+fn refreshed(edge: &TestEdge, token: &str) -> Answer {
+    named(edge, PUBLIC_APP, "/oauth2/token", &[("grant_type", "refresh_token"), ("refresh_token", token)])
+}
+
+/// Whichever comes first: what an operator ends stays ended, though the user takes a part back at the same moment.
+#[test]
+fn a_part_taken_back_does_not_undo_what_an_operator_ends() {
+    let edge = unhurried();
+    let (bob, app) = (user("bob"), PUBLIC_APP);
+    for round in 0..20 {
+        let tokens = allowed(&edge);
+        std::thread::scope(|scope| {
+            scope.spawn(|| withdraw(&edge, "bob", r#"{"miniapp_id":"ma_notes_001","scopes":["wallet:balance"]}"#));
+            let body = serde_json::json!({"user": bob, "app": app}).to_string();
+            let ended = edge.at_admin(ADMIN_TOKEN, Request::post("/api/v1/revocations", body.as_str()));
+            assert!(ended.status < 300, "{}", ended.text());
+        });
+        let told = refreshed(&edge, text(&tokens, "refresh_token"));
+        assert_eq!(error(&told), (400, "invalid_grant".to_owned()), "round {round}");
+        assert_eq!(balance(&edge, text(&tokens, "access_token")), 401, "round {round}");
+    }
+}
+
+/// Two pages, a click on each: both parts are gone, and the rest is left.
+#[test]
+fn parts_that_are_taken_back_at_once_are_all_gone() {
+    let edge = unhurried();
+    for round in 0..20 {
+        let tokens = allowed(&edge);
+        std::thread::scope(|scope| {
+            for part in ["wallet:balance", "storage:read"] {
+                let body = format!(r#"{{"miniapp_id":"ma_notes_001","scopes":["{part}"]}}"#);
+                let edge = &edge;
+                scope.spawn(move || withdraw(edge, "bob", &body));
+            }
+            // Meanwhile the mini-app asks for another token.
+            let second = refreshed(&edge, text(&tokens, "refresh_token"));
+            assert_eq!(second.status, 200, "round {round}: {}", second.text());
+        });
+        // It lost the answer; within a minute the same one comes again, and leads on.
+        let second = refreshed(&edge, text(&tokens, "refresh_token")).json();
+        let third = refreshed(&edge, text(&second, "refresh_token")).json();
+        assert_eq!(text(&third, "scope"), "user:read", "round {round}");
+        assert_ne!(balance(&edge, text(&second, "access_token")), 200, "round {round}");
+    }
 }

@@ -27,9 +27,7 @@ pub async fn redeem(services: &Services, client: &Client, form: &Form, arrived_a
     if held.value.ended {
         end(services, id).await?;
     }
-    if services.is_withdrawn(id, &held.value) {
-        return Err(invalid_grant(REFUSED, "withdrawn"));
-    }
+    let Some(grant) = services.left_of(id, &held.value) else { return Err(invalid_grant(REFUSED, "withdrawn")) };
     let refresh = Credential::another(Kind::Refresh, id)?;
     let by = Redeemer {
         client: &client.id,
@@ -38,7 +36,7 @@ pub async fn redeem(services: &Services, client: &Client, form: &Form, arrived_a
         code: code.hash(),
         arrived_at,
     };
-    match held.value.clone().redeemed(&by, refresh.hash(), moment.now) {
+    match grant.redeemed(&by, refresh.hash(), moment.now) {
         Redeemed::Done(grant) => {
             let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, moment)?;
             if grants.change(id, &held, &grant, services.life(&grant, moment.now)).await? {

@@ -39,9 +39,9 @@ pub async fn poll(services: &Services, client: &Client, form: &Form) -> Result<S
         }
         Poll::Denied => Err(denied()),
         Poll::Expired => Err(expired()),
-        // The yes has been taken back before the device came for it.
-        Poll::Granted(grant) if services.is_withdrawn(id, &grant) => Err(denied()),
         Poll::Granted(grant) => {
+            // The yes may have been taken back before the device came for it.
+            let grant = services.left_of(id, &grant).ok_or_else(denied)?;
             let refresh = Credential::another(Kind::Refresh, id)?;
             let grant = Grant { client: client.id.clone(), ..grant.begun(refresh.hash(), moment.now) };
             let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, moment)?;

@@ -33,13 +33,11 @@ pub async fn rotate(services: &Services, client: &Client, form: &Form) -> Result
             // Whoever ended it may not have come to its access tokens.
             end(services, id).await?;
         }
-        if services.is_withdrawn(id, grant) {
-            return Err(invalid_grant(REFUSED, "withdrawn"));
-        }
+        let grant = services.left_of(id, grant).ok_or_else(|| invalid_grant(REFUSED, "withdrawn"))?;
         let family = grant.family.as_ref().ok_or_else(|| invalid_grant(REFUSED, "no refresh token yet"))?;
         match family.presented(shown.hash(), moment.now) {
             Presented::Current => {
-                let scopes = narrowed(form, client, grant)?;
+                let scopes = narrowed(form, client, &grant)?;
                 let next = Credential::another(Kind::Refresh, id)?;
                 let rotated = grant.clone().rotated(next.hash(), moment.now);
                 let answer = issue::answer(services, &client.app, (id, &rotated), &next, scopes, moment)?;
