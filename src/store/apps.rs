@@ -216,8 +216,8 @@ impl AppRecord {
     }
 }
 
-/// Records by the mini-app's id, those of removed ones too.
-pub type AppRecords = BTreeMap<MiniAppId, AppRecord>;
+/// Records, readable or not, by the id that each is kept under, those of removed mini-apps too.
+pub type AppRecords = BTreeMap<MiniAppId, Result<AppRecord, RecordError>>;
 
 /// The mini-apps' place in the store.
 #[derive(Clone, Debug)]
@@ -244,11 +244,11 @@ impl AppStore {
         Ok(self.head().await?.map(|entry| entry.version))
     }
 
-    /// Every record, readable or not, by the id that it is kept under.
+    /// Every record.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn all(&self) -> Result<BTreeMap<MiniAppId, Result<AppRecord, RecordError>>, StoreError> {
+    pub async fn all(&self) -> Result<AppRecords, StoreError> {
         let (mut found, mut after) = (BTreeMap::new(), None::<String>);
         loop {
             let page = self.store.scan(&partition(), APP, after.as_deref(), PAGE, Read::Latest).await?;
@@ -266,24 +266,13 @@ impl AppStore {
         }
     }
 
-    /// Every record.
-    ///
-    /// # Errors
-    /// When the store fails, and when a record cannot be read.
-    pub async fn records(&self) -> Result<AppRecords, StoreError> {
-        let readable = |(id, record): (MiniAppId, Result<AppRecord, RecordError>)| match record {
-            Ok(record) => Ok((id, record)),
-            Err(error) => Err(StoreError::Malformed(format!("mini-app {id}: {error}"))),
-        };
-        self.all().await?.into_iter().map(readable).collect()
-    }
-
     /// Reads the records, lets `change` work on them and puts those that it changed in their place, durably and all at
     /// once. When somebody else was faster `change` is called again, on what is there then. When it fails nothing is
-    /// written. Records are never taken away.
+    /// written. Records are never taken away, and those that cannot be read stay as they are: while releases differ, an old
+    /// one must be able to switch a mini-app off although a new one has written another's record.
     ///
     /// # Errors
-    /// Those of `change` and of the store, and when a record cannot be read.
+    /// Those of `change` and of the store.
     pub async fn update<T, E: From<StoreError>>(
         &self,
         mut change: impl FnMut(&mut AppRecords) -> Result<T, E>,
@@ -291,14 +280,18 @@ impl AppStore {
         for _ in 0..TRIES {
             // Before the records: a change in between is then a conflict, rather than lost.
             let head = self.head().await?;
-            let before = self.records().await?;
+            let before = self.all().await?;
             let mut after = before.clone();
             let outcome = change(&mut after)?;
             let condition = head.map_or(Condition::Absent, |entry| Condition::Is(entry.version));
             let mut batch = Batch::new(partition())?.when(HEAD, condition).telling(TOPIC);
-            let changed = after.iter().filter(|(id, record)| before.get(*id) != Some(record));
-            for (id, record) in changed {
-                batch = batch.put(format!("{APP}{id}"), record.encoded()?, None);
+            for (id, record) in &after {
+                let Ok(record) = record else { continue };
+                match before.get(id) {
+                    Some(Ok(before)) if before == record => {}
+                    Some(Err(error)) => return Err(StoreError::Malformed(format!("mini-app {id}: {error}")).into()),
+                    _ => batch = batch.put(format!("{APP}{id}"), record.encoded()?, None),
+                }
             }
             if batch.operations.is_empty()
                 || self.store.apply(batch.put(HEAD, format!("{{\"v\":{VERSION}}}"), None)).await? == Applied::Done

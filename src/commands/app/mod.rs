@@ -16,7 +16,7 @@ use crate::config::{Config, Disk, MiniApp, Problems, Registration, registration}
 use crate::live;
 use crate::model::MiniAppId;
 use crate::model::audit::{AuditAction, AuditTarget};
-use crate::policy::apps::registrar::{Added, Done, Registrar, RegistrarError};
+use crate::policy::apps::registrar::{Added, Done, Registrar, RegistrarError, Source};
 use crate::policy::apps::view::{self, View};
 use crate::policy::authn::Generation;
 use crate::store;
@@ -67,9 +67,10 @@ pub fn add(path: &Path, asked: &Asked, replace: bool, as_json: bool) -> Result<E
     let first = config.miniapps.is_empty() && is_first(&config)?;
     let target = match asked {
         Asked::Entry(entry) => AuditTarget::of("app", &entry.id),
-        Asked::File(file) => AuditTarget::of("file", file.display()),
+        Asked::File(file) => AuditTarget::of("file", file.display()).and("apps", named_in(&source)),
         Asked::Nothing => AuditTarget::none(),
     };
+    let target = if replace { target.and("replace", true) } else { target };
     let added =
         changed(&config, AuditAction::AppAdd, target, |registrar| store::blocking(registrar.add(&source, replace)))?;
     if first {
@@ -92,6 +93,14 @@ pub fn add(path: &Path, asked: &Asked, replace: bool, as_json: bool) -> Result<E
         added.iter().for_each(|added| print!("{}", told(added)));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The mini-apps that a source names, whether or not they may be registered.
+fn named_in(source: &Source<'_>) -> String {
+    let mut ids: Vec<String> = Vec::new();
+    // What is wrong with them is told when they are registered.
+    let _ = source(&mut |app| ids.push(app.id.to_string()));
+    ids.join(" ")
 }
 
 /// Whether the store has never held a mini-app.

@@ -13,9 +13,10 @@ use crate::model::{Revoked, ScopeSet};
 use crate::policy::authn::Registry;
 use crate::policy::authn::testing::{NOW, master_key};
 use crate::store::embedded::Embedded;
+use crate::store::failing::Failing;
 use crate::store::revocations::RevocationLog;
 use crate::store::seal::sha256;
-use crate::store::{Applied, Backend, Batch, Partition};
+use crate::store::{Applied, Backend, Batch, Partition, Read};
 
 struct House {
     store: Arc<dyn Backend>,
@@ -196,7 +197,7 @@ async fn a_suspended_mini_app_is_off_until_it_is_resumed_and_its_tokens_for_good
     add(&registrar, &entry("ma_a", "hybrid"), true).await.unwrap();
     assert!(suspended().await, "registering it again does not bring it back");
     registrar.suspend(&id("ma_a"), None).await.unwrap();
-    let record = AppStore::new(house.store.clone()).records().await.unwrap().remove(&id("ma_a")).unwrap();
+    let record = AppStore::new(house.store.clone()).all().await.unwrap().remove(&id("ma_a")).unwrap().unwrap();
     assert_eq!(record.suspended.unwrap().reason.as_deref(), Some("fraud"));
     registrar.resume(&id("ma_a")).await.unwrap();
     assert!(!suspended().await);
@@ -213,14 +214,16 @@ async fn the_id_of_a_removed_mini_app_stays_taken() {
     assert!(stored.get(&id("ma_a")).is_none() && house.revoked().await == 1);
     let registry = Registry::new(MiniApps::new(), stored);
     assert!(registry.get(&id("ma_a")).is_none());
-    for refused in [registrar.remove(&id("ma_a")).await, registrar.suspend(&id("ma_a"), None).await] {
+    for refused in [registrar.resume(&id("ma_a")).await, registrar.suspend(&id("ma_a"), None).await] {
         assert!(matches!(refused, Err(RegistrarError::Unknown(_))));
     }
+    registrar.remove(&id("ma_a")).await.unwrap();
+    assert_eq!(house.revoked().await, 2, "for whoever could not write it down the first time");
     let refused = add(&registrar, &entry("ma_a", "hybrid"), false).await.unwrap_err();
     assert!(refused.to_string().contains("has been removed"), "{refused}");
     let back = add(&registrar, &entry("ma_a", "hybrid"), true).await.unwrap();
     assert!(back.client_secret.is_some(), "the secrets of before are gone");
-    assert_eq!(house.revoked().await, 2, "and what was allowed is void, had it not been when it was removed");
+    assert_eq!(house.revoked().await, 3, "and what was allowed is void, had it not been when it was removed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,7 +257,7 @@ async fn who_may_not_be_registered_is_told_why() {
         [entry("ma_new", "public"), entry("ma_a", "public")].iter().map(|entry| entry.read("x", complete)).collect()
     };
     assert!(registrar.add(&both, false).await.is_err());
-    assert!(!AppStore::new(house.store.clone()).records().await.unwrap().contains_key(&id("ma_new")));
+    assert!(!AppStore::new(house.store.clone()).all().await.unwrap().contains_key(&id("ma_new")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,8 +278,22 @@ async fn a_record_that_cannot_be_read_leaves_its_mini_app_as_it_was() {
     let (fresh, ..) = house.feed();
     let refused = fresh.look().await.unwrap_err().to_string();
     assert!(refused.starts_with("mini-app ma_a: its record is of format 2"), "{refused}");
-    let refused = registrar.remove(&id("ma_b")).await.unwrap_err().to_string();
+    // It is nobody's to change until it can be read, and stands in no other's way.
+    let replaced = add(&registrar, &entry("ma_a", "public"), true).await.map(drop);
+    for refused in [registrar.suspend(&id("ma_a"), None).await, registrar.remove(&id("ma_a")).await, replaced] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.starts_with("mini-app ma_a: its record is of format 2"), "{refused}");
+    }
+    let refused = registrar.reseal().await.unwrap_err().to_string();
     assert!(refused.contains("ma_a") && refused.contains("format 2"), "{refused}");
+    let namesake = add(&registrar, &entry("ma_a_backend", "public"), false).await.unwrap_err();
+    assert!(matches!(namesake, RegistrarError::Namesake(..)), "it may have a back end: {namesake}");
+    registrar.resume(&id("ma_b")).await.unwrap();
+    add(&registrar, &entry("ma_c", "public"), false).await.unwrap();
+    assert!(feed.look().await.unwrap());
+    assert!(!stored.get(&id("ma_b")).unwrap().suspended && stored.get(&id("ma_c")).is_some());
+    let kept = house.store.get(&Partition::of("apps", &[]), "app/ma_a", Read::Latest).await.unwrap().unwrap();
+    assert_eq!(kept.value, r#"{"v":2}"#);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,9 +316,61 @@ async fn webhook_secrets_move_to_another_master_key() {
     let new = Secret::new("b7".repeat(32));
     let both = house.registrar_beside(MiniApps::new(), house.keyring(&new, Some(&master_key())));
     both.reseal().await.unwrap();
-    let records = AppStore::new(house.store.clone()).records().await.unwrap();
+    let records = AppStore::new(house.store.clone()).all().await.unwrap();
     let alone = house.keyring(&new, None);
-    assert_eq!(records[&id("ma_a")].open_webhook_secret(alone.sealer()).unwrap(), secret);
+    assert_eq!(records[&id("ma_a")].as_ref().unwrap().open_webhook_secret(alone.sealer()).unwrap(), secret);
     let refused = house.registrar().reseal().await.unwrap_err().to_string();
     assert!(refused.contains("mini-app ma_a") && refused.contains("another master key"), "{refused}");
+}
+
+/// Whatever fails in between, asking again does what is missing, and no secret is made that nobody gets to see.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_broke_off_is_made_whole_by_asking_again() {
+    let mut house = House::new();
+    let failing = Arc::new(Failing::new(house.store.clone()));
+    house.store = failing.clone();
+    let (registrar, (feed, stored, _)) = (house.registrar(), house.feed());
+    let a = id("ma_a");
+    // Registered when it is switched off already.
+    let off = |complete: &mut dyn FnMut(&mut MiniApp)| -> Result<Vec<MiniApp>, Problems> {
+        let mut app = entry("ma_a", "hybrid").read("x", complete)?;
+        app.suspended = true;
+        Ok(vec![app])
+    };
+    failing.fail(&["apps"]);
+    assert!(matches!(registrar.add(&off, false).await, Err(RegistrarError::Store(_))));
+    failing.fail(&[]);
+    assert!(AppStore::new(house.store.clone()).all().await.unwrap().is_empty());
+    assert!(registrar.add(&off, false).await.unwrap()[0].client_secret.is_some());
+    // The same where what one that was removed was allowed could not be made void.
+    registrar.remove(&a).await.unwrap();
+    failing.fail(&["revocations"]);
+    assert!(matches!(registrar.add(&off, true).await, Err(RegistrarError::Store(_))));
+    failing.fail(&[]);
+    assert!(registrar.add(&off, true).await.unwrap()[0].client_secret.is_some());
+    // Everything else: the record is changed, and the log does not take it.
+    let revoked = async || house.revoked().await;
+    let mut before = revoked().await;
+    failing.fail(&["revocations"]);
+    registrar.resume(&a).await.unwrap_err();
+    feed.look().await.unwrap();
+    assert!(stored.get(&a).unwrap().suspended, "not before what was issued is void");
+    failing.fail(&[]);
+    registrar.resume(&a).await.unwrap();
+    assert_eq!(revoked().await, before + 1);
+    for what in ["suspend", "replace", "remove"] {
+        let asked = async || match what {
+            "suspend" => registrar.suspend(&a, None).await,
+            "replace" => registrar.add(&off, true).await.map(drop),
+            _ => registrar.remove(&a).await,
+        };
+        before = revoked().await;
+        failing.fail(&["revocations"]);
+        assert!(matches!(asked().await, Err(RegistrarError::Store(_))), "{what}");
+        failing.fail(&[]);
+        asked().await.unwrap();
+        assert_eq!(revoked().await, before + 1, "{what}");
+        feed.look().await.unwrap();
+        assert!(stored.get(&a).is_none_or(|app| app.suspended), "{what}");
+    }
 }

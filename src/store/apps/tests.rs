@@ -43,7 +43,7 @@ async fn put(apps: &AppStore, record: AppRecord) {
     let id = id(&record.registration.id);
     let done: Result<(), StoreError> = apps
         .update(|records| {
-            records.insert(id.clone(), record.clone());
+            records.insert(id.clone(), Ok(record.clone()));
             Ok(())
         })
         .await;
@@ -54,13 +54,13 @@ async fn put(apps: &AppStore, record: AppRecord) {
 async fn changes_at_the_same_time_lose_nothing_and_each_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let apps = apps(&folder);
-    assert_eq!((apps.version().await.unwrap(), apps.records().await.unwrap().len()), (None, 0));
+    assert_eq!((apps.version().await.unwrap(), apps.all().await.unwrap().len()), (None, 0));
     let each = (0..16).map(|n| {
         let apps = apps.clone();
         tokio::spawn(async move { put(&apps, record(&format!("ma_{n}"))).await })
     });
     futures::future::join_all(each).await;
-    assert_eq!(apps.records().await.unwrap().len(), 16);
+    assert_eq!(apps.all().await.unwrap().len(), 16);
     let before = apps.version().await.unwrap();
     put(&apps, record("ma_1")).await;
     assert_eq!(apps.version().await.unwrap(), before, "nothing was changed");
@@ -74,15 +74,15 @@ async fn a_failed_change_writes_nothing() {
     let apps = apps(&folder);
     let failed: Result<(), StoreError> = apps
         .update(|records| {
-            records.insert(id("ma_a"), record("ma_a"));
+            records.insert(id("ma_a"), Ok(record("ma_a")));
             Err(StoreError::Full("no".to_owned()))
         })
         .await;
-    assert!(failed.is_err() && apps.records().await.unwrap().is_empty());
+    assert!(failed.is_err() && apps.all().await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_stops_changes_and_hides_no_other() {
+async fn a_record_that_cannot_be_read_is_kept_and_hides_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let apps = apps(&folder);
     put(&apps, record("ma_a")).await;
@@ -97,8 +97,17 @@ async fn a_record_that_cannot_be_read_stops_changes_and_hides_no_other() {
         let all = apps.all().await.unwrap();
         assert_eq!(all[&id("ma_a")], Ok(record("ma_a")));
         assert!(all[&id("ma_b")].as_ref().unwrap_err().to_string().contains(told), "{told}");
-        let error = apps.records().await.unwrap_err().to_string();
+        let over: Result<(), StoreError> = apps
+            .update(|records| {
+                records.insert(id("ma_b"), Ok(record("ma_b")));
+                Ok(())
+            })
+            .await;
+        let error = over.unwrap_err().to_string();
         assert!(error.contains("mini-app ma_b") && error.contains(told), "{error}");
+        put(&apps, record("ma_c")).await;
+        let kept = apps.store.get(&partition(), "app/ma_b", Read::Latest).await.unwrap().unwrap();
+        assert_eq!(kept.value, bad, "whoever changes another");
     }
 }
 

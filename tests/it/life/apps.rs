@@ -350,8 +350,9 @@ async fn mini_apps_are_in_backups_and_move_to_another_master_key() {
             |name: &str| keyring[name].as_str().map(|file| fs::read_to_string(setup.folder().join(file)).unwrap());
         let master = tmcp_edge::config::Secret::new(read("master_key_file").unwrap());
         let sealer = tmcp_edge::store::seal::Sealer::new(&master).unwrap();
-        let records = AppStore::new(open(setup)).records().await.unwrap();
-        let opened = records[&MiniAppId::parse(ID).unwrap()].open_webhook_secret(&sealer);
+        let records = AppStore::new(open(setup)).all().await.unwrap();
+        let record = records[&MiniAppId::parse(ID).unwrap()].as_ref().unwrap();
+        let opened = record.open_webhook_secret(&sealer);
         opened.map(|secret| secret.map(|secret| secret.expose().to_owned()))
     };
     assert!(shown(&setup).await.is_err());
@@ -369,6 +370,6 @@ async fn mini_apps_are_in_backups_and_move_to_another_master_key() {
     there.edge["store"]["path"] = json!(there.folder().join("store"));
     there.write();
     good(setup.command(&["store", "copy", "--to", there.file().to_str().unwrap()]));
-    let records = AppStore::new(open(&there)).records().await.unwrap();
+    let records = AppStore::new(open(&there)).all().await.unwrap();
     assert!(records.contains_key(&MiniAppId::parse(ID).unwrap()));
 }
