@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::{Challenge, ClientId, Digest};
 use crate::model::{RoomId, ScopeSet, UserId};
 
-/// How long a client that lost an answer may ask for it again, milliseconds (protocol section 11).
+/// How long a client that has authenticated and lost an answer may ask for it again, milliseconds (protocol section 11).
 pub const REPEAT_WITHIN: u64 = 60_000;
+/// The same for a client that cannot show who it is, milliseconds: long enough for two windows that refresh at once, and for
+/// a phone that lost its network for a moment. Who has stolen the token could do as much, so no longer.
+pub const REPEAT_WITHIN_UNPROVEN: u64 = 10_000;
 
 /// How much later than it was redeemed a code may arrive once more and still have been sent at the same moment,
 /// milliseconds: two instances may have answered, and their clocks differ.
@@ -234,11 +237,13 @@ impl Grant {
 }
 
 impl Family {
-    /// What a token with that hash is. Whether [`Presented::Other`] is spent or foreign is for the store to say.
-    pub fn presented(&self, hash: Digest, now: u64) -> Presented {
+    /// What a token with that hash is, shown by a client that `has_authenticated` or has not. Whether [`Presented::Other`] is
+    /// spent or foreign is for the store to say.
+    pub fn presented(&self, hash: Digest, has_authenticated: bool, now: u64) -> Presented {
+        let within = if has_authenticated { REPEAT_WITHIN } else { REPEAT_WITHIN_UNPROVEN };
         if hash == self.current {
             Presented::Current
-        } else if Some(hash) == self.previous && now.saturating_sub(self.rotated_at) < REPEAT_WITHIN {
+        } else if Some(hash) == self.previous && now.saturating_sub(self.rotated_at) < within {
             Presented::Repeated
         } else {
             Presented::Other

@@ -52,6 +52,7 @@ use super::whoami::{MatrixTokens, MatrixUser};
 use crate::config::{MiniApp, ResourceServer};
 use crate::error::{Challenge, Code, Refusal};
 use crate::metrics::{Credential as CredentialKind, CredentialResult, TokenResult};
+use crate::model::miniapp::ClientType;
 use crate::model::oauth::ClientId;
 use crate::model::rows::Auth;
 use crate::model::token::looks_like_tep;
@@ -89,6 +90,13 @@ pub struct Client {
     pub app: Arc<MiniApp>,
     /// Who upstreams are told is calling.
     pub identity: Identity,
+}
+
+impl Client {
+    /// Whether it has shown that it is who it says (RFC 6749 section 2.3).
+    pub fn has_authenticated(&self) -> bool {
+        self.id.backend || self.app.client_type == ClientType::Confidential
+    }
 }
 
 const NOBODY: &Identity = &Identity { user_id: None, app_id: None, scopes: None, session_id: None, wallet_id: None };

@@ -1,7 +1,7 @@
 //! What clients do.
 
 use tmcp_edge::model::ScopeSet;
-use tmcp_edge::store::oauth::Approvals;
+use tmcp_edge::store::oauth::{Approvals, Grants};
 
 use super::*;
 use crate::edge::{PUBLIC_APP, fresh_user, ordinary, user};
@@ -66,9 +66,62 @@ fn a_lost_answer_may_be_asked_for_again() {
     let first = redeem(edge, &code(edge, &fresh_user(), &[])).json();
     let token = text(&first, "refresh_token");
     let (second, again) = (refresh(edge, token), refresh(edge, token));
-    assert_eq!((second.status, &second.body), (200, &again.body), "the same answer");
+    assert_eq!((second.status, pair(&second)), (200, pair(&again)), "the same answer");
     let next = refresh(edge, text(&second.json(), "refresh_token"));
     assert_eq!(next.status, 200, "{}", next.text());
+
+    // Not an answer to another question, though.
+    let next = next.json();
+    let narrow = [("grant_type", "refresh_token"), ("refresh_token", text(&next, "refresh_token"))];
+    let narrow = |scope| shop(edge, "/oauth2/token", &[&narrow[..], &[("scope", scope)]].concat());
+    let (first, other, same) = (narrow("user:read"), narrow("wallet:balance"), narrow("user:read"));
+    assert_eq!(text(&first.json(), "scope"), "user:read");
+    assert_eq!(error(&other), (400, "invalid_grant".to_owned()));
+    assert_eq!(pair(&same), pair(&first), "and it does no harm to have asked");
+}
+
+/// Lets a grant's last refresh be `seconds` further back.
+fn age(edge: &TestEdge, refresh_token: &str, seconds: u64) {
+    let (id, grants) = (Credential::parse(Kind::Refresh, refresh_token).unwrap().grant(), Grants::new(edge.store()));
+    edge.block_on(async {
+        let held = grants.get(id).await.unwrap().unwrap();
+        let mut older = held.value.clone();
+        older.family.as_mut().unwrap().rotated_at -= seconds * 1000;
+        assert!(grants.change(id, &held, &older, MINUTE).await.unwrap());
+    });
+}
+
+/// Whoever has stolen a refresh token that needs no secret could ask for the answer again as well as its owner.
+#[test]
+fn who_has_no_secret_may_ask_again_for_less_long() {
+    let edge = edge();
+    let redirect = ("redirect_uri", "http://127.0.0.1:49152/cb");
+    let code_of = code(edge, &fresh_user(), &[("client_id", PUBLIC_APP), redirect]);
+    let mut pairs = redemption(&code_of).to_vec();
+    pairs.iter_mut().filter(|(name, _)| *name == redirect.0).for_each(|pair| *pair = redirect);
+    let first = named(edge, PUBLIC_APP, "/oauth2/token", &pairs).json();
+    let token = text(&first, "refresh_token");
+    let public =
+        || named(edge, PUBLIC_APP, "/oauth2/token", &[("grant_type", "refresh_token"), ("refresh_token", token)]);
+    let second = public();
+    age(edge, token, 5);
+    let again = public();
+    assert_eq!(pair(&second), pair(&again), "two windows, or a phone without network");
+    let left = again.json()["expires_in"].as_u64().unwrap();
+    assert!((3590..=3595).contains(&left), "of what is left of it: {left}");
+    age(edge, token, 6);
+    assert_eq!(error(&public()), (400, "invalid_grant".to_owned()));
+    let next = [("grant_type", "refresh_token"), ("refresh_token", &pair(&second).1)];
+    assert_eq!(error(&named(edge, PUBLIC_APP, "/oauth2/token", &next)).1, "invalid_grant", "the grant has ended");
+
+    let first = redeem(edge, &code(edge, &fresh_user(), &[])).json();
+    let token = text(&first, "refresh_token");
+    let second = refresh(edge, token);
+    age(edge, token, 55);
+    assert_eq!(pair(&refresh(edge, token)), pair(&second), "a client that shows its secret");
+    age(edge, token, 6);
+    assert_eq!(error(&refresh(edge, token)), (400, "invalid_grant".to_owned()));
+    assert_eq!(error(&refresh(edge, &pair(&second).1)).1, "invalid_grant");
 }
 
 #[test]
@@ -79,9 +132,14 @@ fn fifty_at_once_get_one_pair() {
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
 
     let first = redeem(edge, &code(edge, &fresh_user(), &[])).json();
-    let mut answers = at_once(|| refresh(edge, text(&first, "refresh_token")).text());
+    let mut answers = at_once(|| pair(&refresh(edge, text(&first, "refresh_token"))));
     answers.dedup();
     assert_eq!(answers.len(), 1, "every one of them is the same pair");
+}
+
+fn pair(answer: &Answer) -> (String, String) {
+    let answer = answer.json();
+    (text(&answer, "access_token").to_owned(), text(&answer, "refresh_token").to_owned())
 }
 
 fn at_once<T: Send>(call: impl Fn() -> T + Sync) -> Vec<T> {

@@ -114,7 +114,7 @@ fn grant_ids_read_back() {
 }
 
 proptest! {
-    /// Whatever is rotated when: one token is in force, and the one before it may be repeated for a minute.
+    /// Whatever is rotated when: one token is in force, and the one before it may be repeated, for a minute by who has authenticated.
     #[test]
     fn one_refresh_token_is_in_force(waits in prop::collection::vec(1u64..200_000, 1..20)) {
         let hash = |at: usize| Digest([u8::try_from(at).unwrap(); 32]);
@@ -123,11 +123,13 @@ proptest! {
             now += wait;
             grant = grant.rotated(hash(at + 1), now);
             let family = grant.family.clone().unwrap();
-            prop_assert_eq!(family.presented(hash(at + 1), now), Presented::Current);
-            prop_assert_eq!(family.presented(hash(at), now + REPEAT_WITHIN - 1), Presented::Repeated);
-            prop_assert_eq!(family.presented(hash(at), now + REPEAT_WITHIN), Presented::Other);
+            prop_assert_eq!(family.presented(hash(at + 1), true, now), Presented::Current);
+            for (proven, within) in [(true, REPEAT_WITHIN), (false, REPEAT_WITHIN_UNPROVEN)] {
+                prop_assert_eq!(family.presented(hash(at), proven, now + within - 1), Presented::Repeated);
+                prop_assert_eq!(family.presented(hash(at), proven, now + within), Presented::Other);
+            }
             if at > 0 {
-                prop_assert_eq!(family.presented(hash(at - 1), now), Presented::Other);
+                prop_assert_eq!(family.presented(hash(at - 1), true, now), Presented::Other);
             }
         }
     }

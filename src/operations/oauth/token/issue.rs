@@ -1,6 +1,8 @@
 //! The token answer (RFC 6749 section 5.1, RFC 8693 section 2.2.1; protocol section 3).
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::MiniApp;
 use crate::error::Refusal;
@@ -14,16 +16,16 @@ use crate::store::oauth::Credential;
 /// RFC 8693 section 3, ours.
 pub const TEP: &str = "urn:tmcp:params:oauth:token-type:tep";
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Tokens<'a> {
-    access_token: &'a str,
-    token_type: &'a str,
+    access_token: Cow<'a, str>,
+    token_type: Cow<'a, str>,
     expires_in: u64,
-    refresh_token: &'a str,
+    refresh_token: Cow<'a, str>,
     scope: String,
-    user_id: &'a str,
+    user_id: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    issued_token_type: Option<&'a str>,
+    issued_token_type: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delegated_session: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,16 +61,28 @@ pub fn answer(
     let token = token.map_err(|error| Refusal::internal(error.to_string()))?;
     let delegated = grant.via == Via::Delegation;
     let tokens = Tokens {
-        access_token: &token,
-        token_type: "Bearer",
+        access_token: token.as_str().into(),
+        token_type: "Bearer".into(),
         expires_in: ttl,
-        refresh_token: refresh.expose(),
+        refresh_token: refresh.expose().into(),
         scope: scopes.to_string(),
-        user_id: grant.user.as_str(),
-        issued_token_type: delegated.then_some(TEP),
+        user_id: grant.user.as_str().into(),
+        issued_token_type: delegated.then_some(TEP.into()),
         delegated_session: delegated.then_some(true),
         preapproved_scopes: privileged.then(|| app.preapproved_scopes.to_string()),
         privileged: privileged.then_some(true),
     };
     serde_json::to_string(&tokens).map_err(|error| Refusal::internal(error.to_string()))
+}
+
+/// A kept answer once more, `age` seconds later. `None` when `asked` are not the scopes that it is for: it would be an
+/// answer to another question.
+pub fn again(kept: &str, asked: Option<ScopeSet>, age: u64) -> Result<Option<String>, Refusal> {
+    let internal = |error: serde_json::Error| Refusal::internal(format!("a kept token answer: {error}"));
+    let mut tokens: Tokens<'_> = serde_json::from_str(kept).map_err(internal)?;
+    if asked.is_some_and(|asked| asked != ScopeSet::from_list(&tokens.scope)) {
+        return Ok(None);
+    }
+    tokens.expires_in = tokens.expires_in.saturating_sub(age);
+    serde_json::to_string(&tokens).map(Some).map_err(internal)
 }

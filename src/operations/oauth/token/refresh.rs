@@ -35,7 +35,7 @@ pub async fn rotate(services: &Services, client: &Client, form: &Form) -> Result
         }
         let grant = services.left_of(id, grant).ok_or_else(|| invalid_grant(REFUSED, "withdrawn"))?;
         let family = grant.family.as_ref().ok_or_else(|| invalid_grant(REFUSED, "no refresh token yet"))?;
-        match family.presented(shown.hash(), moment.now) {
+        match family.presented(shown.hash(), client.has_authenticated(), moment.now) {
             Presented::Current => {
                 let scopes = narrowed(form, client, &grant)?;
                 let next = Credential::another(Kind::Refresh, id)?;
@@ -54,7 +54,11 @@ pub async fn rotate(services: &Services, client: &Client, form: &Form) -> Result
                 }
                 let kept = grants.last_answer(id).await?;
                 let opened = kept.and_then(|kept| open(services, id, shown.hash(), &kept));
-                return opened.ok_or_else(|| invalid_grant(REFUSED, "its answer is no longer kept"));
+                let kept = opened.ok_or_else(|| invalid_grant(REFUSED, "its answer is no longer kept"))?;
+                let asked = form.get("scope").map(|list| scopes_of(list, &client.app)).transpose()?;
+                let age = moment.now.saturating_sub(family.rotated_at) / 1000;
+                return issue::again(&kept, asked, age)?
+                    .ok_or_else(|| invalid_grant(REFUSED, "used before, and for other scopes"));
             }
             Presented::Other if grants.was_spent(&shown).await? => {
                 log::warn!("grant {id} of {}: a spent refresh token was used again, so it ends", client.id);
