@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -15,6 +16,7 @@ use serde_json::json;
 
 use super::backend::Backend;
 use super::client::{Answer, Call, CallError, nonsense};
+use super::forward::name;
 use super::templates::encode_segment;
 use crate::config::Secret;
 use crate::error::Refusal;
@@ -143,13 +145,15 @@ impl Homeserver {
     }
 
     /// `POST /_matrix/client/v3/login` with `m.login.password`: whose name and password are these? `None`: nobody's. The
-    /// session that the homeserver opens is closed at once; nothing is left of it but the answer.
-    pub async fn sign_in(&self, name: &str, password: &str) -> Result<Option<Whoami>, Refusal> {
+    /// session that the homeserver opens is closed at once; nothing is left of it but the answer. `client` is where they come
+    /// from: homeservers limit guesses by address, and ours would be everybody's.
+    pub async fn sign_in(&self, user_name: &str, password: &str, client: IpAddr) -> Result<Option<Whoami>, Refusal> {
         let login = json!({
-            "type": "m.login.password", "identifier": {"type": "m.id.user", "user": name}, "password": password,
+            "type": "m.login.password", "identifier": {"type": "m.id.user", "user": user_name}, "password": password,
             "initial_device_display_name": "Mini-app permissions",
         });
-        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let mut headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        headers.extend(HeaderValue::from_str(&client.to_string()).map(|client| (name::FORWARDED_FOR, client)));
         let path = "/_matrix/client/v3/login";
         let call =
             Call { method: Method::POST, headers, body: login.to_string().into(), ..Call::get(Class::Other, path) };
@@ -166,7 +170,10 @@ impl Homeserver {
         }
         let session: LoginBody = self.parse(&answer)?;
         let user = UserId::parse(&session.user_id).map_err(|error| nonsense(self.backend.name(), error))?;
-        self.sign_out(&session.access_token).await?;
+        if let Err(error) = self.sign_out(&session.access_token).await {
+            // The password was right all the same, and nobody keeps the session's token.
+            log::warn!("a sign-in's session, device {}, stays open at the homeserver: {error}", session.device_id);
+        }
         Ok(Some(Whoami { user, device_id: Some(session.device_id), is_guest: false }))
     }
 

@@ -1,5 +1,7 @@
 //! What a page is asked: parameters of its address and fields of its form.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, Method};
 
 use crate::error::{Code, Refusal};
@@ -43,6 +45,11 @@ impl<'a> Asked<'a> {
     /// A field of the form, else a parameter of the address.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.form.get(name).or_else(|| self.query.get(name))
+    }
+
+    /// Where the request comes from.
+    pub fn client(&self) -> IpAddr {
+        self.address.client
     }
 
     /// Notes that what was sent is nobody's password, token or code: whoever goes on guessing is not heard any more.

@@ -5,6 +5,8 @@
 //! opens, and remembers for some minutes who sits there. A wrong password is a failed authentication of its address, as
 //! everywhere.
 
+use std::net::IpAddr;
+
 use askama::Template;
 use http::StatusCode;
 
@@ -85,7 +87,7 @@ pub async fn act(
         }
         Some("sign_in") => {
             let name = asked.field("user").unwrap_or_default().trim();
-            match check(services, name, asked.field("password").unwrap_or_default()).await? {
+            match check(services, name, asked.field("password").unwrap_or_default(), asked.client()).await? {
                 Some(user) => {
                     let renewed = browser.renew()?;
                     services.visits().begin(renewed.cookie(), &user, services.clock.unix_secs()).await?;
@@ -102,7 +104,7 @@ pub async fn act(
     }
 }
 
-async fn check(services: &Services, name: &str, password: &str) -> Result<Option<UserId>, Refusal> {
+async fn check(services: &Services, name: &str, password: &str, client: IpAddr) -> Result<Option<UserId>, Refusal> {
     let (true, Some(homeserver), Some(identities)) =
         (services.config.oauth.sign_in == SignIn::Homeserver, &services.homeserver, &services.identities)
     else {
@@ -111,7 +113,7 @@ async fn check(services: &Services, name: &str, password: &str) -> Result<Option
     if name.is_empty() || password.is_empty() {
         return Ok(None);
     }
-    match homeserver.sign_in(name, password).await? {
+    match homeserver.sign_in(name, password, client).await? {
         Some(whoami) => identities.admit(whoami).map(|whoami| Some(whoami.user)),
         None => Ok(None),
     }

@@ -187,7 +187,7 @@ impl PeerGuard {
 
     /// The derived client address as what is found out about it later is noted under.
     pub fn address(&self, client: IpAddr) -> Address<'_> {
-        Address { guard: self, peer: LimitKey::ip(client) }
+        Address { guard: self, client, peer: LimitKey::ip(client) }
     }
 
     /// Counts a request as under way until what it returns is dropped.
@@ -207,6 +207,8 @@ impl PeerGuard {
 /// A client's address, for whoever finds out later than the guard that it guesses.
 #[derive(Clone, Copy)]
 pub struct Address<'a> {
+    /// The address itself.
+    pub client: IpAddr,
     guard: &'a PeerGuard,
     peer: LimitKey,
 }

@@ -162,7 +162,8 @@ async fn any_room_at_all() {
 async fn a_sign_in_leaves_no_session_behind() {
     let open = Arc::new(std::sync::Mutex::new(Vec::new()));
     let (opened, closed) = (open.clone(), open.clone());
-    let login = move |body: axum::body::Bytes| async move {
+    let login = move |headers: HeaderMap, body: axum::body::Bytes| async move {
+        assert_eq!(headers["x-forwarded-for"], "2001:db8::7");
         let said: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
             (said["type"].as_str(), said["identifier"]["type"].as_str()),
@@ -179,8 +180,8 @@ async fn a_sign_in_leaves_no_session_behind() {
             _ => (StatusCode::FORBIDDEN, json!({"errcode": "M_FORBIDDEN", "error": "…"})),
         }
     };
-    let login = move |body| async move {
-        let (status, body) = login(body).await;
+    let login = move |headers, body| async move {
+        let (status, body) = login(headers, body).await;
         (status, body.to_string())
     };
     let logout = move |request: Request| async move {
@@ -192,10 +193,24 @@ async fn a_sign_in_leaves_no_session_behind() {
         .route("/_matrix/client/v3/login", axum::routing::post(login))
         .route("/_matrix/client/v3/logout", axum::routing::post(logout));
     let homeserver = homeserver(router, None).await;
-    let alice = homeserver.sign_in("alice", "pass").await.unwrap().unwrap();
+    let client = "2001:db8::7".parse().unwrap();
+    let alice = homeserver.sign_in("alice", "pass", client).await.unwrap().unwrap();
     assert_eq!(alice.user.as_str(), "@alice:tween.example");
     assert!(open.lock().unwrap().is_empty());
-    assert!(homeserver.sign_in("alice", "wrong").await.unwrap().is_none());
-    let busy = homeserver.sign_in("busy", "pass").await.unwrap_err();
+    assert!(homeserver.sign_in("alice", "wrong", client).await.unwrap().is_none());
+    let busy = homeserver.sign_in("busy", "pass", client).await.unwrap_err();
     assert_eq!((busy.code(), busy.retry_after_seconds()), (Code::ServiceUnavailable, Some(3)));
+}
+
+/// The homeserver has said whose they are; that it then fails does not make them wrong.
+#[tokio::test]
+async fn a_session_that_cannot_be_closed_keeps_nobody_out() {
+    let login =
+        || async { json!({"user_id": "@alice:tween.example", "access_token": "t", "device_id": "D"}).to_string() };
+    let router = Router::new()
+        .route("/_matrix/client/v3/login", axum::routing::post(login))
+        .route("/_matrix/client/v3/logout", axum::routing::post(|| async { StatusCode::INTERNAL_SERVER_ERROR }));
+    let homeserver = homeserver(router, None).await;
+    let alice = homeserver.sign_in("alice", "pass", [127, 0, 0, 1].into()).await.unwrap().unwrap();
+    assert_eq!(alice.user.as_str(), "@alice:tween.example");
 }

@@ -153,3 +153,20 @@ fn a_mini_app_has_no_token_of_its_own() {
     let seen = shop(edge, "/oauth2/introspect", &[("token", text(&tokens, "access_token"))]).json();
     assert!(text(&seen, "sub").starts_with('@') && !text(&seen, "client_id").starts_with('@'), "{seen}");
 }
+
+/// RFC 6749 sections 4.1.2.1 and 5.2: what a client sent comes back in no characters that could be taken for something else.
+#[test]
+fn a_description_has_no_characters_but_those_of_the_rfc() {
+    let edge = edge();
+    let scope = "\"quoted\"\\back\u{e9}\u{202e}\ttab\u{7f}<b>";
+    let told = named(edge, PUBLIC_APP, "/oauth2/device/authorization", &[("scope", scope)]);
+    assert_eq!(error(&told), (400, "invalid_scope".to_owned()));
+    let redirect = ("redirect_uri", "http://127.0.0.1:49152/cb");
+    let back = sent_back(&authorize(edge, &[("client_id", PUBLIC_APP), redirect, ("scope", scope)]));
+    assert_eq!(text(&back, "error"), "invalid_scope");
+    for description in [text(&told.json(), "error_description").to_owned(), text(&back, "error_description").to_owned()]
+    {
+        let allowed = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        assert!(description.contains("quoted") && description.bytes().all(allowed), "{description:?}");
+    }
+}
