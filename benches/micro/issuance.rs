@@ -80,6 +80,7 @@ fn begin(setup: &Setup, runtime: &tokio::runtime::Runtime) -> String {
         code: None,
         family: None,
         ends_at: None,
+        wallet: None,
     };
     let grant = grant.begun(token.hash(), now);
     let grants = Grants::new(setup.services().store.clone());

@@ -113,6 +113,15 @@ impl ScopeSet {
     /// What every mini-app may use without asking: low sensitivity, no approval (protocol section 5).
     pub const UNASKED: ScopeSet = ScopeSet::of(&[Scope::StorageRead, Scope::StorageWrite]);
 
+    /// What reaches a wallet.
+    pub const WALLET: ScopeSet = ScopeSet::of(&[
+        Scope::WalletBalance,
+        Scope::WalletHistory,
+        Scope::WalletRequest,
+        Scope::WalletPay,
+        Scope::WalletAdmin,
+    ]);
+
     /// Reads a space-separated list (RFC 6749 section 3.3). Names that we do not know are left out: a token of a
     /// later protocol revision must stay usable for what we do know.
     pub fn from_list(text: &str) -> ScopeSet {

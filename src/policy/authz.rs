@@ -8,8 +8,8 @@ use super::authn::Revocations;
 use super::route::Route;
 use crate::clock::Tick;
 use crate::error::{Challenge, Code, Refusal};
+use crate::model::ScopeSet;
 use crate::model::rows::Class;
-use crate::model::{Scope, ScopeSet};
 
 /// Refuses with 403 INVALID_SCOPE, naming what is missing, unless `held` satisfies every set of `required`.
 pub fn check(required: &[ScopeSet], held: ScopeSet) -> Result<(), Refusal> {
@@ -18,15 +18,6 @@ pub fn check(required: &[ScopeSet], held: ScopeSet) -> Result<(), Refusal> {
         Some(missing) => Err(lacking(*missing, held)),
     }
 }
-
-/// The scopes that reach a wallet.
-const WALLET: ScopeSet = ScopeSet::of(&[
-    Scope::WalletBalance,
-    Scope::WalletHistory,
-    Scope::WalletRequest,
-    Scope::WalletPay,
-    Scope::WalletAdmin,
-]);
 
 /// Refuses payments while an operator has called them off, and, while this instance cannot know what has been revoked or
 /// called off, payments and whatever takes a wallet scope: what is void elsewhere must not move money here.
@@ -37,7 +28,7 @@ pub fn money(route: &Route, by_token: bool, revocations: &Revocations, now: Tick
     if route.class == Class::Payment && revocations.payments_off() {
         return Err(Refusal::new(Code::ServiceUnavailable, "Payments are switched off at present.").retry_after(60));
     }
-    let reaches_wallet = by_token && route.scopes.iter().any(|set| set.intersects(WALLET));
+    let reaches_wallet = by_token && route.scopes.iter().any(|set| set.intersects(ScopeSet::WALLET));
     if (route.class == Class::Payment || reaches_wallet) && !revocations.is_current(now) {
         return Err(Refusal::new(Code::ServiceUnavailable, "Wallet calls are not taken at present.")
             .retry_after(1)
@@ -61,7 +52,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::model::rows::ROWS;
-    use crate::model::{Revocation, Revoked};
+    use crate::model::{Revocation, Revoked, Scope};
     use crate::policy::authn::Generation;
     use crate::policy::authn::revocations::STALE_AFTER;
     use crate::policy::route::built_in;

@@ -30,6 +30,7 @@ async fn grant_of(admin: &Running, user: &str, app: &str) -> String {
         code: None,
         family: None,
         ends_at: None,
+        wallet: None,
     };
     let grant = grant.begun(refresh.hash(), now);
     admin.edge.records.grants().create(refresh.grant(), &grant, Duration::from_secs(60)).await.unwrap();

@@ -58,6 +58,7 @@ impl Consent {
             code: Some(code),
             family: None,
             ends_at: None,
+            wallet: None,
         })
     }
 }

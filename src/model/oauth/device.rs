@@ -125,6 +125,7 @@ impl Device {
                 code: None,
                 family: None,
                 ends_at: None,
+                wallet: None,
             })),
         }
     }

@@ -101,6 +101,9 @@ pub struct Grant {
     pub family: Option<Family>,
     /// When it ends whatever happens, milliseconds since the Unix epoch.
     pub ends_at: Option<u64>,
+    /// `wallet_id` of its tokens, once the wallet has said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wallet: Option<String>,
 }
 
 /// An authorization code.

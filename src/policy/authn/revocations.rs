@@ -334,6 +334,7 @@ mod tests {
             code: None,
             family: None,
             ends_at: None,
+            wallet: None,
         }
     }
 

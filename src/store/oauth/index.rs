@@ -110,6 +110,7 @@ mod tests {
             code: None,
             family: None,
             ends_at: None,
+            wallet: None,
         };
         const DAY: u64 = 86_400_000;
         for days in [1, 179, 180, 244, 365] {

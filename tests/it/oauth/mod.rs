@@ -10,6 +10,7 @@ mod guessing;
 mod hybrid;
 mod introspection;
 mod operators;
+mod wallets;
 mod withdrawal;
 
 use std::sync::OnceLock;

@@ -1,12 +1,12 @@
 //! `grant_type=authorization_code` (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
 
-use super::{invalid_grant, issue};
+use super::{invalid_grant, issue, wallet};
 use crate::error::Refusal;
 use crate::metrics::Reused;
 use crate::model::oauth::grant::{Redeemed, Redeemer};
 use crate::model::oauth::{Digest, Verifier};
-use crate::operations::Services;
 use crate::operations::oauth::{Moment, end, invalid_request, required};
+use crate::operations::{Call, Services};
 use crate::policy::Form;
 use crate::policy::authn::Client;
 use crate::store::oauth::{Credential, Grants, Kind};
@@ -16,7 +16,7 @@ const REFUSED: &str =
     "The code is not valid: expired, redeemed before, another client's, or sent to another redirect_uri.";
 
 /// Redeems a code, once.
-pub async fn redeem(services: &Services, client: &Client, form: &Form, arrived_at: u64) -> Result<String, Refusal> {
+pub async fn redeem(services: &Services, client: &Client, form: &Form, call: &Call<'_>) -> Result<String, Refusal> {
     let (code, redirect) = (required(form, "code")?, required(form, "redirect_uri")?);
     let verifier = Verifier::parse(required(form, "code_verifier")?)
         .ok_or_else(|| invalid_request("code_verifier is not 43 to 128 unreserved characters."))?;
@@ -34,10 +34,11 @@ pub async fn redeem(services: &Services, client: &Client, form: &Form, arrived_a
         redirect,
         verifier: Digest(sha256(verifier.as_bytes())),
         code: code.hash(),
-        arrived_at,
+        arrived_at: call.arrived_at,
     };
     match grant.redeemed(&by, refresh.hash(), moment.now) {
         Redeemed::Done(grant) => {
+            let grant = wallet::named(services, &call.trace, *grant).await;
             let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, moment)?;
             if grants.change(id, &held, &grant, services.life(&grant, moment.now)).await? {
                 Ok(answer)

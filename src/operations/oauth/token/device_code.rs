@@ -1,6 +1,6 @@
 //! `grant_type=urn:ietf:params:oauth:grant-type:device_code` (RFC 8628 section 3.4).
 
-use super::{invalid_grant, issue};
+use super::{invalid_grant, issue, wallet};
 use crate::error::{OauthError, Refusal};
 use crate::model::oauth::{Grant, Poll};
 use crate::operations::Services;
@@ -8,11 +8,12 @@ use crate::operations::oauth::{Moment, required};
 use crate::policy::Form;
 use crate::policy::authn::Client;
 use crate::store::oauth::{Credential, Devices, Grants, Kind};
+use crate::upstream::forward::Trace;
 
 const REFUSED: &str = "The device code is not valid: redeemed before, or another client's.";
 
 /// Tells a device how far its user is.
-pub async fn poll(services: &Services, client: &Client, form: &Form) -> Result<String, Refusal> {
+pub async fn poll(services: &Services, client: &Client, form: &Form, trace: &Trace) -> Result<String, Refusal> {
     let code = Credential::parse(Kind::Device, required(form, "device_code")?)
         .ok_or_else(|| invalid_grant(REFUSED, "malformed"))?;
     let (id, grants) = (code.grant(), Grants::new(services.store.clone()));
@@ -44,6 +45,7 @@ pub async fn poll(services: &Services, client: &Client, form: &Form) -> Result<S
             let grant = services.left_of(id, &grant).ok_or_else(denied)?;
             let refresh = Credential::another(Kind::Refresh, id)?;
             let grant = Grant { client: client.id.clone(), ..grant.begun(refresh.hash(), moment.now) };
+            let grant = wallet::named(services, trace, grant).await;
             let answer = issue::answer(services, &client.app, (id, &grant), &refresh, grant.scopes, moment)?;
             if grants.from_device(id, &held, &grant, services.life(&grant, moment.now)).await? {
                 Ok(answer)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::issue;
+use super::{issue, wallet};
 use crate::error::{Code, OauthError, Refusal};
 use crate::model::oauth::{Grant, Via};
 use crate::model::{RoomId, ScopeSet, UserId};
@@ -17,6 +17,7 @@ use crate::operations::oauth::{Moment, invalid_request, required, scopes_of};
 use crate::policy::Form;
 use crate::policy::authn::Client;
 use crate::store::oauth::{Approvals, Credential, Grants, Kind};
+use crate::upstream::forward::Trace;
 use crate::upstream::homeserver::RoomError;
 
 /// What a Matrix access token is to RFC 8693.
@@ -33,7 +34,7 @@ struct Context {
 }
 
 /// Tokens for the user whose Matrix access token was shown.
-pub async fn delegate(services: &Services, client: &Client, form: &Form) -> Result<String, Refusal> {
+pub async fn delegate(services: &Services, client: &Client, form: &Form, trace: &Trace) -> Result<String, Refusal> {
     let token = required(form, "subject_token")?;
     check(form, client)?;
     let context = context(form)?;
@@ -74,7 +75,9 @@ pub async fn delegate(services: &Services, client: &Client, form: &Form) -> Resu
         code: None,
         family: None,
         ends_at: Some(moment.now + u64::try_from(LIFE.as_millis()).unwrap_or(u64::MAX)),
+        wallet: None,
     };
+    let grant = wallet::named(services, trace, grant).await;
     let (id, grant) = (refresh.grant(), grant.begun(refresh.hash(), moment.now));
     let answer = issue::answer(services, app, (id, &grant), &refresh, scopes, moment)?;
     Grants::new(services.store.clone()).create(id, &grant, services.life(&grant, moment.now)).await?;

@@ -25,6 +25,8 @@ struct Tokens<'a> {
     scope: String,
     user_id: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    wallet_id: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     issued_token_type: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delegated_session: Option<bool>,
@@ -49,8 +51,10 @@ pub fn answer(
     let left = grant.ends_at.map_or(u64::MAX, |end| end.saturating_sub(now) / 1000).max(1);
     let ttl = services.config.tokens.access_ttl.as_secs().min(left);
     let privileged = app.official();
+    let wallet = grant.wallet.as_deref().filter(|_| scopes.intersects(ScopeSet::WALLET));
     let request = TokenRequest {
         grant_id: Some(id.to_string()),
+        wallet_id: wallet.map(str::to_owned),
         room: grant.room.clone(),
         launch_source: grant.launch_source.clone(),
         known: Some(known),
@@ -67,6 +71,7 @@ pub fn answer(
         refresh_token: refresh.expose().into(),
         scope: scopes.to_string(),
         user_id: grant.user.as_str().into(),
+        wallet_id: wallet.map(Cow::from),
         issued_token_type: delegated.then_some(TEP.into()),
         delegated_session: delegated.then_some(true),
         preapproved_scopes: privileged.then(|| app.preapproved_scopes.to_string()),

@@ -6,6 +6,7 @@
 //! | `refresh` | `refresh_token` |
 //! | `device_code` | `urn:ietf:params:oauth:grant-type:device_code` |
 //! | `exchange` | `urn:ietf:params:oauth:grant-type:token-exchange` |
+//! | `wallet` | which wallet the user has |
 //! | `issue` | what all four end with |
 
 mod code;
@@ -13,6 +14,7 @@ mod device_code;
 mod exchange;
 mod issue;
 mod refresh;
+mod wallet;
 
 use crate::error::{OauthError, Refusal};
 use crate::metrics::{GrantType, Issuance};
@@ -33,10 +35,10 @@ pub const GRANT_TYPES: [&str; 4] = [CODE, REFRESH, DEVICE, EXCHANGE];
 pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
     let (client, form) = (client_of(call)?, form_of(permit)?);
     let (grant_type, tokens) = match required(&form, "grant_type")? {
-        CODE => (GrantType::AuthorizationCode, code::redeem(services, client, &form, call.arrived_at).await),
-        REFRESH => (GrantType::RefreshToken, refresh::rotate(services, client, &form).await),
-        DEVICE => (GrantType::DeviceCode, device_code::poll(services, client, &form).await),
-        EXCHANGE => (GrantType::TokenExchange, exchange::delegate(services, client, &form).await),
+        CODE => (GrantType::AuthorizationCode, code::redeem(services, client, &form, call).await),
+        REFRESH => (GrantType::RefreshToken, refresh::rotate(services, client, &form, &call.trace).await),
+        DEVICE => (GrantType::DeviceCode, device_code::poll(services, client, &form, &call.trace).await),
+        EXCHANGE => (GrantType::TokenExchange, exchange::delegate(services, client, &form, &call.trace).await),
         _ => {
             let message = format!("grant_type has to be one of {}.", GRANT_TYPES.join(", "));
             return Err(Refusal::oauth(OauthError::UnsupportedGrantType, message));

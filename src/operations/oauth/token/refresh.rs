@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{invalid_grant, issue};
+use super::{invalid_grant, issue, wallet};
 use crate::error::{OauthError, Refusal};
 use crate::metrics::Reused;
 use crate::model::ScopeSet;
@@ -12,13 +12,14 @@ use crate::operations::oauth::{Moment, end, required, scopes_of};
 use crate::policy::Form;
 use crate::policy::authn::Client;
 use crate::store::oauth::{Credential, Grants, Kind};
+use crate::upstream::forward::Trace;
 
 const REFUSED: &str = "The refresh token is not valid: expired, revoked, used before, or another client's.";
 /// What a kept answer is sealed as.
 const ANSWER: &str = "token answer";
 
 /// Puts another refresh token in the place of the one that was shown.
-pub async fn rotate(services: &Services, client: &Client, form: &Form) -> Result<String, Refusal> {
+pub async fn rotate(services: &Services, client: &Client, form: &Form, trace: &Trace) -> Result<String, Refusal> {
     let shown = Credential::parse(Kind::Refresh, required(form, "refresh_token")?)
         .ok_or_else(|| invalid_grant(REFUSED, "malformed"))?;
     let (id, grants) = (shown.grant(), Grants::new(services.store.clone()));
@@ -38,6 +39,7 @@ pub async fn rotate(services: &Services, client: &Client, form: &Form) -> Result
         match family.presented(shown.hash(), client.has_authenticated(), moment.now) {
             Presented::Current => {
                 let scopes = narrowed(form, client, &grant)?;
+                let grant = wallet::named(services, trace, grant).await;
                 let next = Credential::another(Kind::Refresh, id)?;
                 let rotated = grant.clone().rotated(next.hash(), moment.now);
                 let answer = issue::answer(services, &client.app, (id, &rotated), &next, scopes, moment)?;
