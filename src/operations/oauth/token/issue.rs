@@ -16,18 +16,18 @@ use crate::store::oauth::Credential;
 /// RFC 8693 section 3, ours.
 pub const TEP: &str = "urn:tmcp:params:oauth:token-type:tep";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Tokens<'a> {
-    access_token: Cow<'a, str>,
-    token_type: Cow<'a, str>,
+    access_token: &'a str,
+    token_type: &'a str,
     expires_in: u64,
-    refresh_token: Cow<'a, str>,
+    refresh_token: &'a str,
     scope: String,
-    user_id: Cow<'a, str>,
+    user_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    wallet_id: Option<Cow<'a, str>>,
+    wallet_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    issued_token_type: Option<Cow<'a, str>>,
+    issued_token_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delegated_session: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,14 +65,14 @@ pub fn answer(
     let token = token.map_err(|error| Refusal::internal(error.to_string()))?;
     let delegated = grant.via == Via::Delegation;
     let tokens = Tokens {
-        access_token: token.as_str().into(),
-        token_type: "Bearer".into(),
+        access_token: &token,
+        token_type: "Bearer",
         expires_in: ttl,
-        refresh_token: refresh.expose().into(),
+        refresh_token: refresh.expose(),
         scope: scopes.to_string(),
-        user_id: grant.user.as_str().into(),
-        wallet_id: wallet.map(Cow::from),
-        issued_token_type: delegated.then_some(TEP.into()),
+        user_id: grant.user.as_str(),
+        wallet_id: wallet,
+        issued_token_type: delegated.then_some(TEP),
         delegated_session: delegated.then_some(true),
         preapproved_scopes: privileged.then(|| app.preapproved_scopes.to_string()),
         privileged: privileged.then_some(true),
@@ -80,14 +80,14 @@ pub fn answer(
     serde_json::to_string(&tokens).map_err(|error| Refusal::internal(error.to_string()))
 }
 
-/// A kept answer once more, `age` seconds later. `None` when `asked` are not the scopes that it is for: it would be an
-/// answer to another question.
-pub fn again(kept: &str, asked: Option<ScopeSet>, age: u64) -> Result<Option<String>, Refusal> {
-    let internal = |error: serde_json::Error| Refusal::internal(format!("a kept token answer: {error}"));
-    let mut tokens: Tokens<'_> = serde_json::from_str(kept).map_err(internal)?;
-    if asked.is_some_and(|asked| asked != ScopeSet::from_list(&tokens.scope)) {
-        return Ok(None);
+/// The scopes that a kept answer is for.
+pub fn scopes_of_answer(kept: &str) -> Result<ScopeSet, Refusal> {
+    #[derive(Deserialize)]
+    struct Kept<'a> {
+        #[serde(borrow)]
+        scope: Cow<'a, str>,
     }
-    tokens.expires_in = tokens.expires_in.saturating_sub(age);
-    serde_json::to_string(&tokens).map(Some).map_err(internal)
+    let kept: Kept<'_> =
+        serde_json::from_str(kept).map_err(|error| Refusal::internal(format!("a kept token answer: {error}")))?;
+    Ok(ScopeSet::from_list(&kept.scope))
 }

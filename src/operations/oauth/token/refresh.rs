@@ -57,10 +57,12 @@ pub async fn rotate(services: &Services, client: &Client, form: &Form, trace: &T
                 let kept = grants.last_answer(id).await?;
                 let opened = kept.and_then(|kept| open(services, id, shown.hash(), &kept));
                 let kept = opened.ok_or_else(|| invalid_grant(REFUSED, "its answer is no longer kept"))?;
+                // The same answer to the same question, and to no other.
                 let asked = form.get("scope").map(|list| scopes_of(list, &client.app)).transpose()?;
-                let age = moment.now.saturating_sub(family.rotated_at) / 1000;
-                return issue::again(&kept, asked, age)?
-                    .ok_or_else(|| invalid_grant(REFUSED, "used before, and for other scopes"));
+                if asked.is_some() && asked != Some(issue::scopes_of_answer(&kept)?) {
+                    return Err(invalid_grant(REFUSED, "used before, and for other scopes"));
+                }
+                return Ok(kept);
             }
             Presented::Other if grants.was_spent(&shown).await? => {
                 log::warn!("grant {id} of {}: a spent refresh token was used again, so it ends", client.id);
