@@ -16,11 +16,30 @@ pub(crate) struct Failing {
     inner: Arc<dyn Backend>,
     kinds: Mutex<&'static [&'static str]>,
     lost: AtomicBool,
+    lost_after_next: AtomicBool,
+    /// Where nobody is told anything; `None` while everybody is.
+    silence: Mutex<Option<watch::Sender<u64>>>,
 }
 
 impl Failing {
     pub(crate) fn new(inner: Arc<dyn Backend>) -> Failing {
-        Failing { inner, kinds: Mutex::default(), lost: AtomicBool::new(false) }
+        Failing {
+            inner,
+            kinds: Mutex::default(),
+            lost: AtomicBool::new(false),
+            lost_after_next: AtomicBool::new(false),
+            silence: Mutex::default(),
+        }
+    }
+
+    /// Nobody can read from it once it has taken one more batch.
+    pub(crate) fn lose_after_next(&self) {
+        self.lost_after_next.store(true, Ordering::Relaxed);
+    }
+
+    /// Whoever subscribes from now on is told nothing.
+    pub(crate) fn silence(&self) {
+        *self.silence.lock() = Some(watch::Sender::new(0));
     }
 
     /// Whether nobody can read from it.
@@ -64,7 +83,11 @@ impl Backend for Failing {
         if self.kinds.lock().contains(&batch.partition.kind()) {
             return Err(StoreError::Full(format!("the test lets no {} through", batch.partition.kind())));
         }
-        self.inner.apply(batch).await
+        let applied = self.inner.apply(batch).await;
+        if self.lost_after_next.swap(false, Ordering::Relaxed) {
+            self.lose(true);
+        }
+        applied
     }
 
     async fn claim(
@@ -78,7 +101,7 @@ impl Backend for Failing {
     }
 
     fn subscribe(&self, topic: &'static str) -> watch::Receiver<u64> {
-        self.inner.subscribe(topic)
+        self.silence.lock().as_ref().map_or_else(|| self.inner.subscribe(topic), watch::Sender::subscribe)
     }
 
     async fn dump(&self, cursor: Option<String>, limit: usize) -> Result<(Vec<Record>, Option<String>), StoreError> {

@@ -162,10 +162,14 @@ impl AppFeed {
 
     /// Looks whenever somebody tells of a change, and twice a second; ends only by being dropped.
     pub async fn follow(&self) {
+        self.follow_resting(LOOK_EVERY).await;
+    }
+
+    async fn follow_resting(&self, rest: Duration) {
         let mut told = self.store.subscribe();
         let mut failing = false;
         loop {
-            told_or_after(&mut told, LOOK_EVERY).await;
+            told_or_after(&mut told, rest).await;
             let looked = self.look().await;
             match &looked {
                 Ok(true) => log::info!("mini-apps changed: {} are in the store", self.stored.all().len()),

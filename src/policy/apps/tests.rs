@@ -374,3 +374,37 @@ async fn what_broke_off_is_made_whole_by_asking_again() {
         assert!(stored.get(&a).is_none_or(|app| app.suspended), "{what}");
     }
 }
+
+/// Follows, resting so long between two looks, until what a command does is in force.
+async fn follows(house: &House, rest: Duration) {
+    let (registrar, (feed, stored, _)) = (house.registrar(), house.feed());
+    let changed = async {
+        add(&registrar, &entry("ma_a", "public"), false).await.unwrap();
+        while stored.get(&id("ma_a")).is_none() {
+            tokio::task::yield_now().await;
+        }
+        registrar.suspend(&id("ma_a"), None).await.unwrap();
+        while !stored.get(&id("ma_a")).unwrap().suspended {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = feed.follow_resting(rest) => unreachable!("it never ends"),
+        () = changed => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn following_is_told_of_changes() {
+    follows(&House::new(), Duration::MAX).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn following_finds_changes_that_nobody_tells() {
+    let mut house = House::new();
+    let silent = Failing::new(house.store.clone());
+    silent.silence();
+    house.store = Arc::new(silent);
+    follows(&house, Duration::from_millis(1)).await;
+}

@@ -116,6 +116,10 @@ impl RevocationFeed {
 
     /// Follows the log; ends only by being dropped.
     pub async fn follow(&self) {
+        self.follow_resting(LOOK_EVERY).await;
+    }
+
+    async fn follow_resting(&self, rest: Duration) {
         let mut told = self.log.subscribe();
         let mut failing = false;
         loop {
@@ -130,7 +134,7 @@ impl RevocationFeed {
                 _ => {}
             }
             failing = looked.is_err();
-            told_or_after(&mut told, LOOK_EVERY).await;
+            told_or_after(&mut told, rest).await;
         }
     }
 }
@@ -218,8 +222,10 @@ mod tests {
     async fn what_is_revoked_here_is_in_force_here_even_when_the_log_is_lost_right_after() {
         let house = House::new();
         house.feed.look().await.unwrap();
+        house.store.lose_after_next();
         house.feed.revoke(user("@a:x")).await.unwrap();
-        assert!(house.voids("@a:x"));
+        assert!(house.feed.look().await.is_err() && house.voids("@a:x"));
+        house.store.lose(false);
         house.store.fail(&["revocations"]);
         assert!(house.feed.revoke(user("@b:x")).await.is_err());
         assert!(!house.voids("@b:x"), "nothing was promised");
@@ -241,19 +247,35 @@ mod tests {
         assert!(house.is_current() && house.voids("@a:x"), "it has caught up");
     }
 
-    #[tokio::test]
-    async fn following_hears_of_what_others_revoke() {
-        let house = House::new();
+    /// Follows, resting so long between two looks, until what somebody else revokes is in force.
+    async fn follows(house: &House, rest: Duration) {
         let revoked = async {
+            // The first look finds everything.
+            while !house.is_current() {
+                tokio::task::yield_now().await;
+            }
             house.other.append(user("@a:x")).await.unwrap();
             while !house.voids("@a:x") {
                 tokio::task::yield_now().await;
             }
         };
         tokio::select! {
-            () = house.feed.follow() => unreachable!("it never ends"),
+            biased;
+            () = house.feed.follow_resting(rest) => unreachable!("it never ends"),
             () = revoked => {}
         }
+    }
+
+    #[tokio::test]
+    async fn following_is_told_of_what_others_revoke() {
+        follows(&House::new(), Duration::MAX).await;
+    }
+
+    #[tokio::test]
+    async fn following_finds_what_nobody_tells() {
+        let house = House::new();
+        house.store.silence();
+        follows(&house, Duration::from_millis(1)).await;
     }
 
     /// The log on a server, for an instance that waits for so many replicas.
