@@ -233,7 +233,12 @@ impl Member {
 
     /// A form of the shop's, which authenticates.
     pub async fn form(&self, path: &str, pairs: &[(&str, &str)]) -> Told {
-        let basic = BASE64_STANDARD.encode(format!("{APP}:{SECRET}"));
+        self.form_as((APP, SECRET), path, pairs).await
+    }
+
+    /// A form of a client's, which authenticates.
+    pub async fn form_as(&self, (client, secret): (&str, &str), path: &str, pairs: &[(&str, &str)]) -> Told {
+        let basic = BASE64_STANDARD.encode(format!("{client}:{secret}"));
         let request = self.client.post(self.edge.url(path)).header("authorization", format!("Basic {basic}"));
         Member::told(form(request, pairs)).await
     }

@@ -12,6 +12,7 @@ mod relay;
 #[expect(dead_code, reason = "the tests of the store use the rest")]
 mod servers;
 
+mod apps;
 mod failover;
 mod keys;
 mod limits;
