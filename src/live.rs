@@ -22,6 +22,7 @@ use crate::policy::rate_limit::{Buckets, Engine, Shared};
 use crate::store::apps::AppStore;
 use crate::store::keys::KeyStore;
 use crate::store::redis::Redis;
+use crate::store::replacing;
 use crate::store::revocations::RevocationLog;
 use crate::store::{self, Backend, Opened, StoreError};
 use crate::upstream::egress::{Egress, EgressPolicy};
@@ -65,6 +66,8 @@ impl Live {
     pub fn open(config: &Config, clock: Clock) -> Result<Live, String> {
         let metrics = Arc::new(Metrics::new(Code::NAMES).map_err(|error| error.to_string())?);
         let Opened { store, redis } = store::open(&config.store, &clock, &metrics)?;
+        let whole = store::blocking(async { Ok::<_, StoreError>(replacing::is_whole(&*store).await) });
+        whole.map_err(|error| error.to_string())??;
         let buckets = Arc::new(Buckets::new(config.cache.rate_limit.max_size));
         let shared = shared_limits(config, redis.as_ref(), &clock, &metrics, &buckets);
         let limits: Arc<dyn Engine> = match &shared {

@@ -18,7 +18,8 @@ use crate::model::audit::{AuditAction, AuditTarget};
 use crate::policy::rate_limit::instances_on;
 use crate::store::archive::{self, Reader};
 use crate::store::folder::{self, ServiceLock};
-use crate::store::kept::{Again, Kept};
+use crate::store::kept::Again;
+use crate::store::replacing::{Refused, Replacing, is_whole};
 use crate::store::{self, Backend, Opened, StoreError, transfer};
 
 /// `tmcp-edge store backup`: works while an edge serves.
@@ -34,6 +35,7 @@ pub fn backup(path: &Path, to: &Path) -> Result<ExitCode, String> {
         _ => {}
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(told)?;
+    runtime()?.block_on(is_whole(&*store))?;
     let written = runtime()?.block_on(transfer::backup(&*store, BufWriter::new(file), clock.unix_secs()));
     let (file, records) = written.map_err(|error| format!("the backup failed: {error}"))?;
     let file = file.into_inner().map_err(|error| told(error.into_error()))?;
@@ -60,10 +62,10 @@ pub fn restore(path: &Path, from: &Path, force: bool, stopped: bool) -> Result<E
     let target = AuditTarget::of("backup", from.display()).and("taken", rfc3339(reader.taken())).and("force", force);
     let (moved, again) =
         runtime()?.block_on(audit.around(audit::change(AuditAction::StoreRestore, target), unwritten, async {
-            let kept = make_room(&store, &clock, force).await?;
+            let replacing = make_room(&store, &clock, force).await?;
             let moved = transfer::restore(&*store, &mut reader, elapsed).await;
             let moved = moved.map_err(|error| format!("the restore failed: {error}"))?;
-            Ok((moved, kept.apply_again(&store, &clock).await.map_err(not_again)?))
+            Ok((moved, replacing.finish().await.map_err(not_again)?))
         }))?;
     println!("{} records of {} are restored.", moved.records, rfc3339(reader.taken()));
     println!(
@@ -99,14 +101,15 @@ pub fn copy(path: &Path, to: &Path, force: bool, stopped: bool) -> Result<ExitCo
     let _alone = alone(&to)?;
     nobody_serves(&to, &clock, stopped)?;
     let (source, target) = (open(&from, &clock)?, open(&to, &clock)?);
+    runtime()?.block_on(is_whole(&*source))?;
     let audit = audit::log(&to_config, &target, &clock);
     let what = AuditTarget::of("from", path.display()).and("force", force);
     let (moved, again) =
         runtime()?.block_on(audit.around(audit::change(AuditAction::StoreCopy, what), unwritten, async {
-            let kept = make_room(&target, &clock, force).await?;
+            let replacing = make_room(&target, &clock, force).await?;
             let copied = transfer::copy(&*source, &*target, stands_still).await;
             let copied = copied.map_err(|error| format!("the copy failed: {error}"))?;
-            Ok((copied, kept.apply_again(&target, &clock).await.map_err(not_again)?))
+            Ok((copied, replacing.finish().await.map_err(not_again)?))
         }))?;
     println!("{} records are copied.", moved.records);
     if !stands_still {
@@ -174,24 +177,16 @@ fn nobody_serves(store: &config::Store, clock: &Clock, stopped: bool) -> Result<
 }
 
 /// Empties a store, if it may be; what it knew to be void is to be done again.
-async fn make_room(store: &Arc<dyn Backend>, clock: &Clock, force: bool) -> Result<Kept, String> {
-    let told = |error: StoreError| error.to_string();
-    if transfer::is_empty(&**store).await.map_err(told)? {
-        return Ok(Kept::default());
+async fn make_room(store: &Arc<dyn Backend>, clock: &Clock, force: bool) -> Result<Replacing, String> {
+    let begun = Replacing::begin(store, clock, force).await;
+    let begun = begun.map_err(|refused| match refused {
+        Refused::NotEmpty => "the store is not empty: --force removes everything that is in it first".to_owned(),
+        Refused::Store(error) => error.to_string(),
+    })?;
+    if let Some(why) = &begun.forgotten {
+        eprintln!("Note: what had been revoked cannot be read, and is forgotten: {why}");
     }
-    if !force {
-        return Err("the store is not empty: --force removes everything that is in it first".to_owned());
-    }
-    let kept = match Kept::read(store, clock).await {
-        // That may be why it is to be replaced.
-        Err(StoreError::Malformed(why)) => {
-            eprintln!("Note: what had been revoked cannot be read, and is forgotten: {why}");
-            Kept::default()
-        }
-        read => read.map_err(told)?,
-    };
-    transfer::clear(&**store).await.map_err(told)?;
-    Ok(kept)
+    Ok(begun)
 }
 
 pub(super) fn open(store: &config::Store, clock: &Clock) -> Result<Arc<dyn Backend>, String> {

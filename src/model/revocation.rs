@@ -67,7 +67,7 @@ impl Revoked {
 }
 
 /// One entry of the log of revocations.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     /// Its number: larger than that of every entry before it.
     pub number: u64,

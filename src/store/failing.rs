@@ -17,6 +17,8 @@ pub(crate) struct Failing {
     kinds: Mutex<&'static [&'static str]>,
     lost: AtomicBool,
     lost_after_next: AtomicBool,
+    /// How much more it takes; `None`: whatever comes.
+    takes: Mutex<Option<usize>>,
     /// Where nobody is told anything; `None` while everybody is.
     silence: Mutex<Option<watch::Sender<u64>>>,
 }
@@ -28,6 +30,7 @@ impl Failing {
             kinds: Mutex::default(),
             lost: AtomicBool::new(false),
             lost_after_next: AtomicBool::new(false),
+            takes: Mutex::default(),
             silence: Mutex::default(),
         }
     }
@@ -35,6 +38,22 @@ impl Failing {
     /// Nobody can read from it once it has taken one more batch.
     pub(crate) fn lose_after_next(&self) {
         self.lost_after_next.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes so many batches and pieces of a restore, and then nothing more; `None`: whatever comes.
+    pub(crate) fn take(&self, more: Option<usize>) {
+        *self.takes.lock() = more;
+    }
+
+    fn takes(&self) -> Result<(), StoreError> {
+        match &mut *self.takes.lock() {
+            Some(0) => Err(StoreError::Unavailable("the test lets nothing more through".to_owned())),
+            Some(more) => {
+                *more -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whoever subscribes from now on is told nothing.
@@ -83,6 +102,7 @@ impl Backend for Failing {
         if self.kinds.lock().contains(&batch.partition.kind()) {
             return Err(StoreError::Full(format!("the test lets no {} through", batch.partition.kind())));
         }
+        self.takes()?;
         let applied = self.inner.apply(batch).await;
         if self.lost_after_next.swap(false, Ordering::Relaxed) {
             self.lose(true);
@@ -109,6 +129,7 @@ impl Backend for Failing {
     }
 
     async fn load(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        self.takes()?;
         self.inner.load(records).await
     }
 }

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::keys::{KeyDocument, KeyState, KeyStore};
 use super::revocations::RevocationLog;
 use super::{Backend, StoreError};
@@ -13,7 +15,7 @@ use crate::clock::Clock;
 use crate::model::Revocation;
 
 /// What a store that is about to be replaced knows to be void.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Kept {
     ring: KeyDocument,
     revocations: Vec<Revocation>,
@@ -41,6 +43,20 @@ impl Kept {
         // In the order in which they happened: of the switches of payments the last one counts.
         revocations.sort_by_key(|revocation| revocation.number);
         Ok(Kept { ring, revocations })
+    }
+
+    /// With what an earlier try to replace the same store knew, which did not come to doing it again.
+    #[must_use]
+    pub fn and(mut self, earlier: Kept) -> Kept {
+        self.revocations.extend(earlier.revocations);
+        self.revocations.sort_by_key(|revocation| revocation.number);
+        // A key that either knows to be revoked is.
+        let revoked = earlier.ring.keys.into_iter().filter(|key| key.state == KeyState::Revoked);
+        for key in revoked {
+            self.ring.keys.retain(|own| own.kid != key.kid);
+            self.ring.keys.push(key);
+        }
+        self
     }
 
     /// Does it again, in what has taken the store's place.

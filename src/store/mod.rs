@@ -8,7 +8,7 @@
 //! | `archive` | backup files |
 //! | `transfer` | backup, restore and copy |
 //! | `audit` | who changed what |
-//! | `kept` | what a restore must not undo |
+//! | `kept`, `replacing` | what a restore must not undo, also when it breaks off |
 //! | `folder` | the data folder: whose it is, and which edge serves from it |
 //! | `measured` | counting around a back end |
 //! | `contract` | the tests that every back end has to pass |
@@ -40,6 +40,7 @@ pub mod oauth;
 mod open;
 pub mod redis;
 mod refusal;
+pub mod replacing;
 pub mod revocations;
 pub mod seal;
 mod topics;

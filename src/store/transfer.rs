@@ -17,6 +17,7 @@ use super::archive::{ArchiveError, Reader, Writer};
 use super::audit::is_audit;
 use super::backend::{Backend, Batch, Operation, Partition, Record, StoreError};
 use super::oauth::Place;
+use super::replacing::is_note;
 
 /// Records that are moved at a time.
 const PIECE: usize = 500;
@@ -79,7 +80,7 @@ pub async fn backup<W: Write>(store: &dyn Backend, to: W, taken: u64) -> Result<
     let mut cursor = None;
     loop {
         let (records, next) = store.dump(cursor, PIECE).await?;
-        for record in &records {
+        for record in records.iter().filter(|record| !is_note(record)) {
             writer.add(record)?;
         }
         match next {
@@ -127,7 +128,8 @@ pub async fn restore<R: Source>(
 pub async fn copy(from: &dyn Backend, to: &dyn Backend, stands_still: bool) -> Result<Moved, TransferError> {
     let (mut moved, mut cursor) = (Moved::default(), None);
     loop {
-        let (records, next) = from.dump(cursor, PIECE).await?;
+        let (mut records, next) = from.dump(cursor, PIECE).await?;
+        records.retain(|record| !is_note(record));
         let all = records.len();
         let kept: Vec<Record> = records.into_iter().filter(|record| stands_still || !outdates(record)).collect();
         moved.records += kept.len() as u64;
@@ -140,7 +142,12 @@ pub async fn copy(from: &dyn Backend, to: &dyn Backend, stands_still: bool) -> R
     }
 }
 
-/// Whether nothing is stored but the audit lines that a try to fill it left.
+/// What emptying a store leaves in it, and what fills none: of its past, what was changed and what must not be undone.
+fn stays(record: &Record) -> bool {
+    is_audit(record) || is_note(record)
+}
+
+/// Whether nothing is stored but what a try to fill it left.
 ///
 /// # Errors
 /// When the store fails.
@@ -148,14 +155,15 @@ pub async fn is_empty(store: &dyn Backend) -> Result<bool, StoreError> {
     let mut cursor = None;
     loop {
         match store.dump(cursor, PIECE).await? {
-            (records, _) if !records.iter().all(is_audit) => return Ok(false),
+            (records, _) if !records.iter().all(stays) => return Ok(false),
             (_, None) => return Ok(true),
             (_, next) => cursor = next,
         }
     }
 }
 
-/// Removes everything that is stored but the audit lines: whoever empties a store leaves a line that says so.
+/// Removes everything that is stored but the audit lines, one of which says who did so, and the note of what has to be done
+/// again.
 ///
 /// # Errors
 /// When the store fails; part of it may be gone then.
@@ -164,7 +172,7 @@ pub async fn clear(store: &dyn Backend) -> Result<(), StoreError> {
     loop {
         let (records, next) = store.dump(cursor, PIECE).await?;
         let mut batches: BTreeMap<Partition, Batch> = BTreeMap::new();
-        for record in records.into_iter().filter(|record| !is_audit(record)) {
+        for record in records.into_iter().filter(|record| !stays(record)) {
             let partition = partition(&record).clone();
             let batch = match batches.remove(&partition) {
                 Some(batch) => batch,

@@ -11,6 +11,7 @@ use serde_json::json;
 use tmcp_edge::clock::Clock;
 use tmcp_edge::metrics::Metrics;
 use tmcp_edge::model::Revoked;
+use tmcp_edge::store::replacing::Replacing;
 use tmcp_edge::store::{Applied, Backend, Batch, Partition, Read};
 use tmcp_edge::{config, store};
 
@@ -219,4 +220,25 @@ async fn backups_are_restored_and_stores_copied() {
     assert_eq!(value("other", &app).await.as_deref(), Some("kept"));
     let same = here.command(&["store", "copy", "--to", here.file().to_str().unwrap()]);
     assert!(!same.status.success() && said(&same.stderr).contains("the same store"), "{same:?}");
+}
+
+/// What was revoked is not yet revoked again in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_serves_from_a_store_that_is_half_replaced() {
+    let setup = Setup::new("127.0.0.1:9".parse().unwrap());
+    setup.write();
+    let file = setup.folder().join("edge.backup");
+    for command in [&["keys", "new"][..], &["store", "backup", file.to_str().unwrap()]] {
+        assert!(setup.command(command).status.success());
+    }
+    let store = open(&setup.folder().join("store"));
+    Replacing::begin(&store, &Clock::system(), true).await.unwrap();
+    drop(store);
+    let elsewhere = setup.folder().join("other.backup");
+    for refused in [&["run"][..], &["store", "backup", elsewhere.to_str().unwrap()]] {
+        let refused = setup.command(refused);
+        assert!(!refused.status.success() && said(&refused.stderr).contains("run that again"), "{refused:?}");
+    }
+    assert!(setup.command(&["store", "restore", "--force", file.to_str().unwrap()]).status.success());
+    assert!(setup.command(&["store", "backup", elsewhere.to_str().unwrap()]).status.success());
 }
