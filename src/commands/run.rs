@@ -85,6 +85,7 @@ pub(super) fn start(
     let cache = Arc::new(ArcSwap::from_pointee(response_cache(&config, &edge.live().clock)));
     let gateway = Gateway::new(edge.clone(), telemetry, cache.clone());
 
+    let shared = edge.live().shared.clone();
     let server: Arc<OnceLock<Handle>> = Arc::default();
     let admin: Arc<Mutex<Option<JoinHandle<()>>>> = Arc::default();
     let hooks = Hooks {
@@ -124,6 +125,9 @@ pub(super) fn start(
         }),
         stopping: Box::new(move || {
             async move {
+                if let Some(shared) = shared {
+                    shared.leave().await;
+                }
                 // A successor answers on the admin address now; what came to us before is ours to answer.
                 let admin = admin.lock().take().filter(|_| lifecycle.is_ready());
                 if let Some(admin) = admin

@@ -90,7 +90,20 @@ impl Shared {
         }
     }
 
-    async fn probe(&self) {
+    /// Tells the others that this instance is going, so that each takes its part of the limits if they have to count alone.
+    /// One that does not get to say so counts for some seconds more.
+    pub async fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        let args = [self.name.as_bytes()];
+        if let Err(error) = self.redis.script(&self.scripts.leave, &[PRESENT.as_bytes()], &args, self.deadline).await {
+            log::debug!("limits: the others are not told that this instance is going: {error}");
+        }
+    }
+
+    pub(super) async fn probe(&self) {
+        if self.leaving.load(Ordering::Relaxed) {
+            return;
+        }
         let gone = GONE_AFTER.as_millis().to_string();
         let args = [self.name.as_bytes(), gone.as_bytes()];
         let answer = self.redis.script(&self.scripts.present, &[PRESENT.as_bytes()], &args, self.deadline).await;

@@ -36,7 +36,7 @@ pub use chores::instances_on;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub struct Shared {
     hasher: RandomState,
     most_per_shard: AtomicUsize,
     servers: Servers,
+    /// This instance says no more that it is there.
+    leaving: AtomicBool,
     /// Instances that said lately that they are there; at least 1.
     instances: AtomicU32,
     /// Buckets for when the store does not answer.
@@ -93,6 +95,7 @@ struct Scripts {
     window: Script,
     mark: Script,
     present: Script,
+    leave: Script,
     reset: Script,
 }
 
@@ -133,12 +136,14 @@ impl Shared {
                 window: Script::new(include_str!("window.lua")),
                 mark: Script::new(include_str!("mark.lua")),
                 present: Script::new(include_str!("present.lua")),
+                leave: Script::new("return redis.call('ZREM', KEYS[1], ARGV[1])"),
                 reset: Script::new("return redis.call('DEL', KEYS[1])"),
             },
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::default(),
             most_per_shard: AtomicUsize::new(usize::MAX),
             servers: Servers::default(),
+            leaving: AtomicBool::new(false),
             instances: AtomicU32::new(1),
             local,
             own: own.clone(),

@@ -200,3 +200,17 @@ async fn calls_that_wait_for_a_question_are_served_by_its_lease() {
     assert!(first.admitted && others.iter().all(|outcome| outcome.admitted));
     assert_eq!(round_trips() - before, 1);
 }
+
+#[tokio::test]
+async fn who_leaves_counts_no_more() {
+    let server = Server::start(&[]);
+    let (first, second) = (started(server.port, PATIENT).await, started(server.port, PATIENT).await);
+    assert_eq!(instances_on(&second.redis).await.unwrap(), 2);
+    first.leave().await;
+    assert_eq!(instances_on(&second.redis).await.unwrap(), 1);
+    // It still serves what it has begun, and is not there again by that.
+    let policy = bucket(1, 99);
+    assert!(one(&first, &policy, user(1)).await.admitted);
+    first.probe().await;
+    assert_eq!(instances_on(&second.redis).await.unwrap(), 1);
+}
