@@ -163,12 +163,56 @@ pub fn namesake<'a>(
     others.find(same).map(|(other, _)| other)
 }
 
-/// A name that people are shown: something to read, of bounded length, in one line, and without what turns text round.
-pub fn is_name(text: &str) -> bool {
+/// A line that people are shown: something to read, of bounded length, and without what turns text round or is not seen.
+pub fn is_line(text: &str) -> bool {
     let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !text.trim().is_empty() && text.chars().count() <= MAX_NAME && !text.chars().any(|c| c.is_control() || turns(c))
+    // Two names that look the same must not be two. Joiners (U+200C, U+200D) are letters' own in some scripts.
+    let unseen = |c: char| {
+        matches!(c, '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{2000}'..='\u{200b}'
+            | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}'..='\u{2065}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{e0000}'..='\u{e007f}')
+    };
+    let fits = !text.trim().is_empty() && text.chars().count() <= MAX_NAME;
+    fits && !text.chars().any(|c| c.is_control() || turns(c) || unseen(c))
+}
+
+/// A name that people are shown: a line without the mark that pages put behind those that have been verified.
+pub fn is_name(text: &str) -> bool {
+    is_line(text) && !text.contains(['\u{2611}', '\u{2705}', '\u{2713}', '\u{2714}'])
 }
 
 fn names(scopes: ScopeSet, which: impl Fn(Scope) -> bool) -> String {
     scopes.iter().filter(|scope| which(*scope)).map(Scope::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_seen_whole_and_claims_no_mark() {
+        for good in [
+            "Tween Pay",
+            "Caf\u{e9} \u{4f60}\u{597d}",
+            "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}",
+            "A & B <3",
+        ] {
+            assert!(is_name(good), "{good:?}");
+        }
+        for bad in [
+            "",
+            " ",
+            "a\nb",
+            "Tween\u{a0}Pay",
+            "A\u{200b}B",
+            "A\u{202e}B",
+            "\u{3164}",
+            "A\u{e0041}",
+            "Pay \u{2713} Verified",
+        ] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+        assert!(is_line("checked \u{2713}"), "a reason may say so");
+        assert!(!is_name(&"n".repeat(MAX_NAME + 1)));
+    }
 }

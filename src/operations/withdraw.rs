@@ -10,7 +10,7 @@
 //! rest to go on, which could undo what somebody else revokes at the same moment.
 
 use super::Services;
-use crate::error::Refusal;
+use crate::error::{Code, Refusal};
 use crate::model::{MiniAppId, Revoked, ScopeSet, UserId};
 
 /// Takes `scopes` back from `app`, or everything. Says what had been approved and is no longer.
@@ -19,7 +19,8 @@ use crate::model::{MiniAppId, Revoked, ScopeSet, UserId};
 /// so that nothing new comes of them, and once more everything is revoked: what came of them in between.
 ///
 /// # Errors
-/// When the store does not answer. What was not done is done by asking again.
+/// 404 `MINIAPP_NOT_FOUND` for one that nobody knows; 503 when the store does not answer, and what was not done is done by
+/// asking again.
 pub async fn withdraw(
     services: &Services,
     user: &UserId,
@@ -27,6 +28,13 @@ pub async fn withdraw(
     scopes: Option<ScopeSet>,
 ) -> Result<ScopeSet, Refusal> {
     let (approvals, grants) = (services.approvals(), services.grants());
+    if services.app(app).is_none()
+        && approvals.of(user, app).await?.is_empty()
+        && grants.of_user(user, Some(app)).await?.is_empty()
+    {
+        // What nobody has registered, and nobody was allowed, must not fill the log of revocations.
+        return Err(Refusal::new(Code::MiniappNotFound, "There is no such mini-app, and it was allowed nothing."));
+    }
     let what = match scopes {
         None => Revoked::Pair(user.clone(), app.clone()),
         Some(scopes) => Revoked::Scopes(user.clone(), app.clone(), scopes),

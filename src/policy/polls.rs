@@ -10,7 +10,7 @@ use super::authn::Caller;
 use super::validate::Form;
 use crate::error::{Code, OauthError, Refusal};
 use crate::model::Operation;
-use crate::model::oauth::device::GRANT_TYPE;
+use crate::model::oauth::device::{Answer, GRANT_TYPE};
 use crate::store::oauth::{Credential, Devices, Kind};
 
 /// What a call is to the limits.
@@ -18,7 +18,7 @@ use crate::store::oauth::{Credential, Devices, Kind};
 pub(super) enum Poll {
     /// A device's question, in time.
     OnTime,
-    /// A device's question, too early.
+    /// A device's question, too early, or after its user's no.
     Early,
     /// Anything else.
     None,
@@ -46,6 +46,8 @@ impl Poll {
         let ours = device.filter(|device| device.hash == shown.hash() && client.id.may_use(&device.client));
         Ok(match ours {
             Some(device) if now < device.due() => Poll::Early,
+            // It has been told, or is told now; whoever goes on asking pays for it.
+            Some(device) if device.answer == Answer::Denied => Poll::Early,
             Some(_) => Poll::OnTime,
             None => Poll::None,
         })

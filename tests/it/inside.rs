@@ -16,7 +16,7 @@ use tmcp_edge::clock::{Clock, ManualClock};
 use tmcp_edge::config;
 use tmcp_edge::error::Refusal;
 use tmcp_edge::live::Live;
-use tmcp_edge::model::oauth::UserCode;
+use tmcp_edge::model::oauth::{Device, UserCode};
 use tmcp_edge::model::{MiniAppId, ScopeSet};
 use tmcp_edge::operations::{self, Call, Local};
 use tmcp_edge::policy::{Exchange, Trail};
@@ -93,13 +93,25 @@ impl Inside {
 
     /// A user says yes to the device that shows this code.
     pub fn allow_device(&self, localpart: &str, user_code: &str) {
+        let now = u64::try_from(self.live.clock.unix().as_millis()).unwrap();
+        self.answer_device(user_code, |device| {
+            let scopes = device.scopes;
+            device.approved(user(localpart), scopes, now, 0)
+        });
+    }
+
+    /// A user says no to it.
+    pub fn deny_device(&self, user_code: &str) {
+        self.answer_device(user_code, Device::denied);
+    }
+
+    fn answer_device(&self, user_code: &str, answer: impl FnOnce(Device) -> Option<Device>) {
         let (devices, code) = (Devices::new(self.live.store.clone()), UserCode::parse(user_code).unwrap());
         let now = u64::try_from(self.live.clock.unix().as_millis()).unwrap();
         let done = self.runtime.block_on(async {
             let (id, held) = devices.by_user_code(&code).await.unwrap().unwrap();
-            let scopes = held.value.scopes;
-            let approved = held.value.clone().approved(user(localpart), scopes, now, 0).unwrap();
-            devices.change(id, &held, &approved, now).await.unwrap()
+            let answered = answer(held.value.clone()).unwrap();
+            devices.change(id, &held, &answered, now).await.unwrap()
         });
         assert!(done, "somebody else answered");
     }

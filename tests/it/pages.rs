@@ -166,6 +166,10 @@ fn a_user_signs_in_allows_and_takes_it_back() {
     browser.post("/oauth2/apps", &[("action", "drop_app"), ("miniapp_id", APP)]);
     browser.get("/oauth2/apps");
     assert!(browser.page.contains("No mini-app may use your account."), "{}", browser.page);
+    // What nobody knows is nothing to take back, and fills no log.
+    let invented = browser.post("/oauth2/apps", &[("action", "drop_app"), ("miniapp_id", "ma_never_was")]);
+    assert_eq!(invented.status, 404);
+    browser.get("/oauth2/apps");
     browser.post("/oauth2/apps", &[("action", "sign_out")]);
     browser.get("/oauth2/apps");
     assert!(browser.page.contains("<h1>Sign in</h1>"), "{}", browser.page);

@@ -33,9 +33,11 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     }
     let form = form_of(permit)?;
     let token = required(&form, "token")?;
-    let found = match Credential::parse(Kind::Refresh, token) {
-        Some(refresh) => of_refresh(services, &refresh, may_see).await?,
-        None => of_access(services, token, may_see).await?,
+    let found = match (Credential::parse(Kind::Refresh, token), may_see) {
+        (Some(refresh), Some(app)) => of_refresh(services, &refresh, app).await?,
+        // Nobody shows one to a resource server but by mistake; it must not pass for an access token there.
+        (Some(_), None) => None,
+        (None, _) => of_access(services, token, may_see).await?,
     };
     let result = if found.is_some() { Introspection::Active } else { Introspection::Inactive };
     services.metrics.oauth_introspections.inc(result);
@@ -69,15 +71,11 @@ async fn of_access(services: &Services, token: &str, may_see: Option<&MiniAppId>
     })))
 }
 
-async fn of_refresh(
-    services: &Services,
-    token: &Credential,
-    may_see: Option<&MiniAppId>,
-) -> Result<Option<Value>, Refusal> {
+async fn of_refresh(services: &Services, token: &Credential, may_see: &MiniAppId) -> Result<Option<Value>, Refusal> {
     let Some(held) = Grants::new(services.store.clone()).get(token.grant()).await? else { return Ok(None) };
     let grant = &held.value;
     let in_force = grant.family.as_ref().is_some_and(|family| family.current == token.hash());
-    if !in_force || may_see.is_some_and(|app| *app != grant.client.app) {
+    if !in_force || *may_see != grant.client.app {
         return Ok(None);
     }
     let Some(grant) = services.left_of(token.grant(), grant) else { return Ok(None) };

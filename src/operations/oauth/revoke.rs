@@ -5,9 +5,11 @@
 
 use crate::error::{OauthError, Refusal};
 use crate::model::Revoked;
+use crate::model::oauth::GrantId;
+use crate::model::token::TepClaims;
 use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
-use crate::policy::authn::Fault;
+use crate::policy::authn::{Client, Fault};
 use crate::store::oauth::{Credential, Grants, Kind};
 
 use super::{client_of, end, form_of, required};
@@ -30,7 +32,9 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         }
     } else {
         match services.verifier.examine(token, services.clock.unix_secs()).await {
-            Ok(verified) if verified.claims.app == client.app.id => {
+            Ok(verified)
+                if verified.claims.app == client.app.id && is_its(services, client, &verified.claims).await? =>
+            {
                 let (jti, expires_at) = (verified.claims.jti.clone(), verified.claims.expires_at);
                 let jti = jti.ok_or_else(nameless)?;
                 services.revocations.revoke(Revoked::Token { jti, expires_at }).await?;
@@ -41,6 +45,15 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         }
     }
     Ok(Local::secret("{}"))
+}
+
+/// Whether an access token of a client's mini-app is the client's own: the front of a hybrid one, which shows no secret, must
+/// not be able to end what its back end has.
+async fn is_its(services: &Services, client: &Client, claims: &TepClaims) -> Result<bool, Refusal> {
+    let grant = claims.grant_id.as_deref().filter(|_| claims.issuer == services.config.issuer());
+    let Some(id) = grant.and_then(GrantId::parse) else { return Ok(true) };
+    let held = services.grants().get(id).await?;
+    Ok(held.is_none_or(|held| client.id.may_use(&held.value.client)))
 }
 
 /// A trusted issuer's token that bears no name of its own stays good. A `grant_id` in it is the issuer's, and may be

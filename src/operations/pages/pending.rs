@@ -13,7 +13,7 @@ use crate::config::MiniApp;
 use crate::error::{Code, Refusal};
 use crate::metrics::{OauthAnswer, OauthFlow};
 use crate::model::oauth::device::Answer;
-use crate::model::oauth::{Consent, Device, GrantId, UserCode};
+use crate::model::oauth::{Consent, Device, Grant, GrantId, UserCode};
 use crate::model::{MiniAppId, ScopeSet, UserId, wording};
 use crate::operations::Services;
 use crate::store::oauth::{Credential, Held, Kind};
@@ -308,9 +308,17 @@ async fn told_before(services: &Services, session: &Credential, user: &UserId, s
         // A second use of its code would end the grant.
         Some(held) if held.value.family.is_some() => Err(over()),
         Some(held) if services.left_of(session.grant(), &held.value).is_none() => Err(over()),
+        Some(held) if !listens(services, &held.value) => Err(over()),
         Some(_) => Ok(Decided::Allowed(Some(target))),
         None => Ok(Decided::Refused(Some(target))),
     }
+}
+
+/// Whether the mini-app still takes codes where this one was sent.
+fn listens(services: &Services, grant: &Grant) -> bool {
+    let app = services.active_app(&grant.client.app);
+    let sent = grant.code.as_ref().map(|code| code.redirect.as_str());
+    app.zip(sent).is_some_and(|(app, sent)| app.redirect_uri(sent).is_some())
 }
 
 fn seal(services: &Services, session: &Credential, user: &UserId, said: &str, told: &str) -> Result<Bytes, Refusal> {

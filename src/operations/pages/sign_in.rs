@@ -90,6 +90,8 @@ pub async fn act(
             match check(services, name, asked.field("password").unwrap_or_default(), asked.client()).await? {
                 Some(user) => {
                     let renewed = browser.renew()?;
+                    // Who sat there before does no more, wherever the cookie has got to.
+                    services.visits().end(browser.cookie()).await?;
                     services.visits().begin(renewed.cookie(), &user, services.clock.unix_secs()).await?;
                     Ok(Some(with_cookie(Local::see_other(&place.address())?, renewed.set_cookie()?)))
                 }

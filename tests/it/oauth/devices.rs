@@ -84,3 +84,17 @@ fn whoever_makes_device_codes_up_is_limited() {
     let statuses = [(); 16].map(|()| edge.post("/oauth2/token", &[DEVICE_GRANT, ("device_code", &made_up())]).0);
     assert_eq!((statuses[..15].iter().all(|status| *status == 400), statuses[15]), (true, 429), "{statuses:?}");
 }
+
+/// Whoever goes on asking after a no pays for it like for anything else.
+#[test]
+fn a_device_that_was_refused_has_no_free_questions() {
+    let edge = Inside::start();
+    let (_, begun) = edge.post("/oauth2/device/authorization", &[("scope", "wallet:balance")]);
+    let code = text(&begun, "device_code").to_owned();
+    edge.deny_device(text(&begun, "user_code"));
+    let poll = || edge.post("/oauth2/token", &[DEVICE_GRANT, ("device_code", &code)]).1;
+    let mut told: Vec<String> = (0..40).map(|_| text(&poll(), "error").to_owned()).collect();
+    assert_eq!(told[0], "access_denied");
+    told.dedup();
+    assert_eq!(told, ["access_denied", "slow_down"]);
+}

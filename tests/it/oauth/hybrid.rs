@@ -28,8 +28,16 @@ fn the_front_gets_on_without_a_secret() {
     let refreshed = front(edge, "/oauth2/token", &refreshing(text(&tokens, "refresh_token")));
     assert_eq!(refreshed.status, 200, "{}", refreshed.text());
     // The back end has shown more than the front ever does.
-    let refreshed = backend(edge, BACKEND, "/oauth2/token", &refreshing(text(&refreshed.json(), "refresh_token")));
+    let first = refreshed.json();
+    let refreshed = backend(edge, BACKEND, "/oauth2/token", &refreshing(text(&first, "refresh_token")));
     assert_eq!(refreshed.status, 200, "{}", refreshed.text());
+    // From then on it is the back end's, the answer that it got included.
+    let spent = text(&first, "refresh_token");
+    for token in [text(&refreshed.json(), "refresh_token"), spent] {
+        assert_eq!(error(&front(edge, "/oauth2/token", &refreshing(token))), (400, "invalid_grant".to_owned()));
+    }
+    let again = backend(edge, BACKEND, "/oauth2/token", &refreshing(spent));
+    assert_eq!(again.body, refreshed.body, "the back end may ask for it again");
     let looked = front(edge, "/oauth2/introspect", &[("token", text(&tokens, "access_token"))]);
     assert_eq!(error(&looked), (401, "invalid_client".to_owned()), "introspection is for who authenticates");
 }
@@ -44,7 +52,9 @@ fn what_the_back_end_fetched_nobody_refreshes_without_the_secret() {
         let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
         let stolen = front(edge, "/oauth2/token", &refreshing(refresh));
         assert_eq!(error(&stolen), (400, "invalid_grant".to_owned()), "{asked} {fetched}");
-        assert_eq!(front(edge, "/oauth2/revoke", &[("token", refresh)]).status, 200);
+        for token in [refresh, access] {
+            assert_eq!(front(edge, "/oauth2/revoke", &[("token", token)]).status, 200);
+        }
         let seen = backend(edge, BACKEND, "/oauth2/introspect", &[("token", refresh)]).json();
         assert_eq!((&seen["active"], text(&seen, "client_id")), (&true.into(), HYBRID_APP), "it is still good");
         let seen = backend(edge, HYBRID_APP, "/oauth2/introspect", &[("token", access)]).json();

@@ -28,6 +28,10 @@ pub async fn redeem(services: &Services, client: &Client, form: &Form, call: &Ca
         end(services, id).await?;
     }
     let Some(grant) = services.left_of(id, &held.value) else { return Err(invalid_grant(REFUSED, "withdrawn")) };
+    if client.app.redirect_uri(redirect).is_none() {
+        // Whoever listens there may be why it was taken out of the registration.
+        return Err(invalid_grant(REFUSED, "the redirect URI is not registered any more"));
+    }
     let refresh = Credential::another(Kind::Refresh, id)?;
     let by = Redeemer {
         client: &client.id,

@@ -41,7 +41,8 @@ pub async fn rotate(services: &Services, client: &Client, form: &Form, trace: &T
                 let scopes = narrowed(form, client, &grant)?;
                 let grant = wallet::named(services, trace, grant).await;
                 let next = Credential::another(Kind::Refresh, id)?;
-                let rotated = grant.clone().rotated(next.hash(), moment.now);
+                // What was fetched with a secret is worth nothing without it from now on.
+                let rotated = Grant { client: client.id.clone(), ..grant.clone() }.rotated(next.hash(), moment.now);
                 let answer = issue::answer(services, &client.app, (id, &rotated), &next, scopes, moment)?;
                 let kept = seal(services, id, shown.hash(), &answer)?;
                 let ttl = services.life(&rotated, moment.now);

@@ -21,7 +21,7 @@ pub use self::error::RegistrarError;
 use super::secrets;
 use crate::clock::Clock;
 use crate::config::Secret;
-use crate::config::miniapp::{MAX_SECRETS, is_name};
+use crate::config::miniapp::{MAX_SECRETS, is_line};
 use crate::model::oauth::Digest;
 use crate::model::{MiniAppId, Revoked};
 use crate::policy::authn::MiniApps;
@@ -114,7 +114,7 @@ impl Registrar {
     /// # Errors
     /// When there is none of that id, or `reason` is no line of plain text.
     pub async fn suspend(&self, id: &MiniAppId, reason: Option<String>) -> Result<(), RegistrarError> {
-        if reason.as_deref().is_some_and(|reason| !is_name(reason)) {
+        if reason.as_deref().is_some_and(|reason| !is_line(reason)) {
             return Err(RegistrarError::Reason);
         }
         let now = self.clock.unix_secs();
