@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use super::Policy;
 use super::authn::{Authn, HomeserverTokens, Registry, Rules, UserHasher, Verifier, VerifierState};
 use super::guard::{PeerGuard, Peers};
 use super::issuers::Issuers;
 use super::keyring::issuer_of;
+use super::limits::{route_limit, route_limits};
 use super::lockout::Lockouts;
 use super::rate_limit::{Engine, Limiter, Policies};
 use super::route::RouteTable;
 use super::validate::Validator;
 use super::whoami::{MAX_OPEN, MatrixTokens};
-use super::{Policy, route_limit, route_limits};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::rows::limit;
