@@ -133,7 +133,7 @@ impl Edge {
         };
         let hooks = Hooks {
             started: Box::new(move |parts| started.send(parts).map_err(|error| error.to_string())),
-            reload: Arc::new(|| Box::pin(async { Ok(Vec::new()) })),
+            reload: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
             reopen_logs: Box::new(|| {}),
             stopping: Box::new(|| Box::pin(async {})),
         };

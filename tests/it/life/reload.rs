@@ -1,12 +1,12 @@
 //! SIGHUP, and files that change.
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Connection, Load, get};
 use super::process::{ALICE, BOB, Setup, free_address};
-use super::until;
 use super::upstream::Upstream;
+use super::{eventually, until};
 
 const BALANCE: &str = "/api/v1/wallet/balance";
 
@@ -127,6 +127,16 @@ async fn a_watched_file_that_changes_is_read() {
     setup.write();
     until("the repaired one was noticed", || edge.logged("is in force") == 2).await;
     assert_eq!(connection.ask(&get(BALANCE, &token)).await.unwrap().status, 200);
+    edge.reload().await;
+
+    let lines = async || reqwest::get(edge.admin_url("/api/v1/audit")).await.unwrap().json::<Value>().await.unwrap();
+    let told = |lines: &Value| -> Vec<Value> {
+        let lines = lines["lines"].as_array().unwrap().iter();
+        lines.map(|line| json!([line["action"], line["actor"]["role"], line["outcome"]])).collect()
+    };
+    let (done, failed) = (json!(["reload", "file", "done"]), json!(["reload", "file", "failed"]));
+    let newest_first = [json!(["reload", "signal", "done"]), done.clone(), failed, done];
+    eventually("each has its line", lines, |lines| told(lines) == newest_first).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
