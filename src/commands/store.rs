@@ -35,9 +35,12 @@ pub fn backup(path: &Path, to: &Path) -> Result<ExitCode, String> {
         _ => {}
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(told)?;
-    runtime()?.block_on(is_whole(&*store))?;
-    let written = runtime()?.block_on(transfer::backup(&*store, BufWriter::new(file), clock.unix_secs()));
-    let (file, records) = written.map_err(|error| format!("the backup failed: {error}"))?;
+    // On one runtime: connections to a Redis live on the one that opened them.
+    let (file, records) = runtime()?.block_on(async {
+        is_whole(&*store).await?;
+        let written = transfer::backup(&*store, BufWriter::new(file), clock.unix_secs()).await;
+        written.map_err(|error| format!("the backup failed: {error}"))
+    })?;
     let file = file.into_inner().map_err(|error| told(error.into_error()))?;
     file.sync_all().and_then(|()| fs::rename(&unfinished, to)).map_err(told)?;
     println!("{records} records are in {}.", to.display());
@@ -101,11 +104,11 @@ pub fn copy(path: &Path, to: &Path, force: bool, stopped: bool) -> Result<ExitCo
     let _alone = alone(&to)?;
     nobody_serves(&to, &clock, stopped)?;
     let (source, target) = (open(&from, &clock)?, open(&to, &clock)?);
-    runtime()?.block_on(is_whole(&*source))?;
     let audit = audit::log(&to_config, &target, &clock);
     let what = AuditTarget::of("from", path.display()).and("force", force);
     let (moved, again) =
         runtime()?.block_on(audit.around(audit::change(AuditAction::StoreCopy, what), unwritten, async {
+            is_whole(&*source).await?;
             let replacing = make_room(&target, &clock, force).await?;
             let copied = transfer::copy(&*source, &*target, stands_still).await;
             let copied = copied.map_err(|error| format!("the copy failed: {error}"))?;

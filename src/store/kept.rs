@@ -39,9 +39,8 @@ impl Kept {
     /// When the store fails, or what it holds cannot be read.
     pub async fn read(store: &Arc<dyn Backend>, clock: &Clock) -> Result<Kept, StoreError> {
         let (ring, _) = KeyStore::new(store.clone()).read().await?;
-        let (_, mut revocations) = RevocationLog::new(store.clone(), clock.clone()).all().await?;
         // In the order in which they happened: of the switches of payments the last one counts.
-        revocations.sort_by_key(|revocation| revocation.number);
+        let (_, revocations) = RevocationLog::new(store.clone(), clock.clone()).all().await?;
         Ok(Kept { ring, revocations })
     }
 
@@ -50,6 +49,7 @@ impl Kept {
     pub fn and(mut self, earlier: Kept) -> Kept {
         self.revocations.extend(earlier.revocations);
         self.revocations.sort_by_key(|revocation| revocation.number);
+        self.revocations.dedup_by_key(|revocation| revocation.number);
         // A key that either knows to be revoked is.
         let revoked = earlier.ring.keys.into_iter().filter(|key| key.state == KeyState::Revoked);
         for key in revoked {

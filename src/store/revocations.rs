@@ -209,7 +209,7 @@ impl RevocationLog {
         page.iter().map(|(_, entry)| read(&entry.value)).collect()
     }
 
-    /// Everything that still matters, and the number up to which it is complete.
+    /// Everything that still matters, in order, and the number up to which it is complete.
     ///
     /// # Errors
     /// When the store fails.
@@ -217,7 +217,11 @@ impl RevocationLog {
         // Before the entries: one that comes in between is then read twice, rather than never.
         let number = self.number().await?;
         let entries = self.scan(STATE, None).await?.into_iter();
-        Ok((number, entries.map(Stored::revocation).collect()))
+        let mut all: Vec<Revocation> = entries.map(Stored::revocation).collect();
+        all.sort_by_key(|revocation| revocation.number);
+        // One of several scopes stands there for each of them.
+        all.dedup_by_key(|revocation| revocation.number);
+        Ok((number, all))
     }
 
     async fn scan(&self, prefix: &str, mut after: Option<String>) -> Result<Vec<Stored>, StoreError> {

@@ -1,7 +1,7 @@
 //! What has been revoked, in memory. Withdrawals are epochs: a token is void when it was issued before the last revocation
-//! of its grant, of its (user, mini-app) pair, of scopes of that pair, of its user or of its mini-app. So is a grant, but for
-//! scopes: it lacks those that were taken back since it was given, and stands for the rest. Single tokens are listed by `jti` until they
-//! would have expired anyway, keys by issuer and key id.
+//! of its grant, of its (user, mini-app) pair, of scopes of that pair, of its user or of its mini-app. So is a grant, but
+//! for scopes: it lacks those that were taken back since it was given, and stands for the rest. Single tokens are listed by
+//! `jti` until they would have expired anyway, keys by issuer and key id.
 //!
 //! Our own tokens say which revocation was the last one that their issuer knew of; of others only the second in which
 //! they were issued is known, and the second of a revocation itself is void with the ones before.
