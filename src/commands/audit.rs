@@ -1,4 +1,5 @@
-//! Audit lines of commands: like those of the admin address, with the system's user for an actor.
+//! Audit lines of commands, and of what an edge does by itself: like those of the admin address, with the system's user
+//! for an actor.
 
 use std::fs;
 use std::sync::{Arc, Once};
@@ -10,6 +11,7 @@ use super::start_logging;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::audit::{AuditAction, AuditActor, AuditOutcome, AuditTarget};
+use crate::server::Prompt;
 use crate::store::audit::{AuditLog, Change};
 use crate::store::{self, Backend, StoreError};
 use crate::telemetry::RequestId;
@@ -17,6 +19,18 @@ use crate::telemetry::RequestId;
 /// What a command that is about to change something writes down.
 pub(super) fn change(action: AuditAction, target: AuditTarget) -> Change {
     Change { actor: AuditActor::command(user()), action, target, request_id: RequestId::new().to_string() }
+}
+
+/// What an edge writes down that reads its config again without having been asked at the admin address, which writes
+/// that down itself: `None` then.
+pub(super) fn reload(prompt: Prompt) -> Option<Change> {
+    let actor = match prompt {
+        Prompt::Asked => return None,
+        Prompt::Signal => AuditActor::signal(user()),
+        Prompt::File => AuditActor::file(user()),
+    };
+    let request_id = RequestId::new().to_string();
+    Some(Change { actor, action: AuditAction::Reload, target: AuditTarget::none(), request_id })
 }
 
 /// The audit log in a config's store, for a command that changes something. Its lines go to standard error too, which is

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::control::{self, EdgeControl};
-use super::{load, start_logging};
+use super::{audit, load, start_logging};
 use crate::admin::Admin;
 use crate::cache::ResponseCache;
 use crate::clock::Clock;
@@ -21,6 +21,7 @@ use crate::live::Live;
 use crate::metrics::Reload;
 use crate::server::{ConfigFiles, Ended, Handle, Hooks, Lifecycle, Loops, ServerSpec, Started, serve};
 use crate::snapshot::{Edge, Snapshot};
+use crate::store::audit::AuditLog;
 use crate::store::folder::{self, ServiceLock};
 use crate::telemetry::export::Exporter;
 use crate::telemetry::{AccessLog, Spans, Telemetry};
@@ -202,7 +203,7 @@ fn reload_hook(
     cache: Arc<ArcSwap<ResponseCache>>,
 ) -> crate::server::ReloadHook {
     let first = edge.snapshot().config.clone();
-    Arc::new(move || {
+    Arc::new(move |prompt| {
         let (path, edge, server, cache) = (path.clone(), edge.clone(), server.clone(), cache.clone());
         let first = first.clone();
         async move {
@@ -235,8 +236,17 @@ fn reload_hook(
                 Ok(files)
             };
             let (metrics, clock) = (again.live().metrics.clone(), again.live().clock.clone());
-            let done = tokio::task::spawn_blocking(replace).await;
-            let done = done.map_err(|error| format!("the reload did not finish: {error}")).and_then(|done| done);
+            let made = async {
+                let done = tokio::task::spawn_blocking(replace).await;
+                done.map_err(|error| format!("the reload did not finish: {error}")).and_then(|done| done)
+            };
+            let done = match audit::reload(prompt) {
+                Some(change) => {
+                    let retention = again.snapshot().config.server.admin.audit_retention;
+                    AuditLog::new(again.live().store.clone(), clock.clone(), retention).beside(change, made).await
+                }
+                None => made.await,
+            };
             let result = if done.is_ok() { Reload::Ok } else { Reload::Failed };
             metrics.reloaded(result, again.snapshot().revision, clock.unix_secs());
             done

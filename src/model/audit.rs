@@ -101,9 +101,9 @@ impl AuditAction {
 /// Who changes something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditActor {
-    /// The name of the admin token; for a command, the system's user.
+    /// The name of the admin token; for a command and for the edge itself, the system's user.
     pub name: String,
-    /// The role of the token; `command` for a command.
+    /// The role of the token; `command` for a command; for the edge itself what prompted it, `signal` or `file`.
     pub role: String,
     /// The socket's other end, when there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +119,16 @@ impl AuditActor {
     /// A command that the system's user `name` runs.
     pub fn command(name: String) -> AuditActor {
         AuditActor { name, role: "command".to_owned(), from: None }
+    }
+
+    /// An edge that runs as the system's user `name` and got a signal. Who sent it the system does not tell.
+    pub fn signal(name: String) -> AuditActor {
+        AuditActor { name, role: "signal".to_owned(), from: None }
+    }
+
+    /// An edge that runs as the system's user `name` and watches a file, which somebody has changed.
+    pub fn file(name: String) -> AuditActor {
+        AuditActor { name, role: "file".to_owned(), from: None }
     }
 }
 

@@ -38,5 +38,5 @@ pub use control::Ended;
 pub use counters::{Counter, Counters};
 pub use lifecycle::{Lifecycle, Phase};
 pub use loops::Loops;
-pub use reload::{ConfigFiles, FailedReload, ReloadHook, ReloadStatus, Reloads};
+pub use reload::{ConfigFiles, FailedReload, Prompt, ReloadHook, ReloadStatus, Reloads};
 pub use run::{Handle, Hooks, ServerSpec, Started, serve};

@@ -18,9 +18,20 @@ use crate::clock::Clock;
 /// writes several files is not overtaken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Who or what wants a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// Somebody who waits for what comes of it, and answers for it himself.
+    Asked,
+    /// SIGHUP.
+    Signal,
+    /// A watched file that changed.
+    File,
+}
+
 /// Reads the config again, puts it into force and returns the files it was read from, for watching.
 /// An error is text for people; nothing may have changed then.
-pub type ReloadHook = Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<PathBuf>, String>> + Send + Sync>;
+pub type ReloadHook = Arc<dyn Fn(Prompt) -> BoxFuture<'static, Result<Vec<PathBuf>, String>> + Send + Sync>;
 
 /// The files of the config that a process starts with, and what they looked like when it was read.
 #[derive(Clone, Debug)]
@@ -85,7 +96,7 @@ impl Reloads {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Asks for a reload without waiting; one that is waiting already serves this one too.
+    /// Asks for a reload on SIGHUP, without waiting; one that is waiting already serves this one too.
     pub(super) fn ask(&self) {
         // A full queue means that a reload is still to begin: it will see whatever prompted this one.
         let _queued = self.asking.try_send(None);
@@ -121,9 +132,10 @@ impl Reloader {
         let mut pace = tokio::time::interval(LOOK_EVERY);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let answer = tokio::select! {
+            let (prompt, answer) = tokio::select! {
                 asked = self.asked.recv() => match asked {
-                    Some(answer) => answer,
+                    Some(Some(answer)) => (Prompt::Asked, Some(answer)),
+                    Some(None) => (Prompt::Signal, None),
                     None => return,
                 },
                 _ = pace.tick(), if self.watched.is_some() => {
@@ -133,13 +145,13 @@ impl Reloader {
                     if !settled || seen == self.in_force {
                         continue;
                     }
-                    None
+                    (Prompt::File, None)
                 }
             };
             // Looked at before reading: what changes while it is read counts as the next change.
             self.in_force = self.look();
             let listed = self.watched.clone();
-            let result = self.reload().await;
+            let result = self.reload(prompt).await;
             if self.watched != listed {
                 self.in_force = self.look();
             }
@@ -155,8 +167,8 @@ impl Reloader {
         Fingerprint::of(self.watched.iter().flatten())
     }
 
-    async fn reload(&mut self) -> Result<u64, String> {
-        let outcome = (self.hook)().await;
+    async fn reload(&mut self, prompt: Prompt) -> Result<u64, String> {
+        let outcome = (self.hook)(prompt).await;
         let at = self.clock.unix_secs();
         let mut status = self.status.lock();
         match outcome {
@@ -191,7 +203,7 @@ mod tests {
     /// A config of one file, which must say `good`.
     fn config(file: &Path, tried: Arc<AtomicUsize>) -> ReloadHook {
         let file = file.to_path_buf();
-        Arc::new(move || {
+        Arc::new(move |_| {
             tried.fetch_add(1, Ordering::SeqCst);
             let text = fs::read_to_string(&file).unwrap_or_default();
             let result = if text.starts_with("good") { Ok(vec![file.clone()]) } else { Err(format!("says {text}")) };
@@ -260,5 +272,29 @@ mod tests {
         reloads.ask();
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(tried.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_carries_it_out_hears_what_prompted_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("edge.yaml");
+        fs::write(&file, "good").unwrap();
+        let files = ConfigFiles::look(vec![file.clone()]);
+        let (heard, mut hearing) = mpsc::unbounded_channel();
+        let listed = file.clone();
+        let hook: ReloadHook = Arc::new(move |prompt| {
+            heard.send(prompt).unwrap();
+            let files = vec![listed.clone()];
+            Box::pin(async { Ok(files) })
+        });
+        let (clock, _hand) = Clock::manual(0);
+        let (reloads, reloader) = Reloader::new(hook, clock, Some(files));
+        tokio::spawn(reloader.run());
+        reloads.reload().await.unwrap();
+        assert_eq!(hearing.recv().await, Some(Prompt::Asked));
+        reloads.ask();
+        assert_eq!(hearing.recv().await, Some(Prompt::Signal));
+        fs::write(&file, "good and later").unwrap();
+        assert_eq!(hearing.recv().await, Some(Prompt::File));
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing is changed without a line: it is written down durably that a change is asked for, then the change is made, then
 //! the line is written again with what came of it. A store that does not take the line is a reason not to change anything
 //! ([`AuditLog::begin`]), but for calling payments off, which must not wait for a store to be mended: its line is then in
-//! the process's log alone.
+//! the process's log alone. So is that of a change which nobody waits for ([`AuditLog::beside`]).
 //!
 //! Lines are named by the time that is left until the end of time, so that the store's order is the newest first: that is
 //! how they are read, and the retention takes them from the other end.
@@ -117,11 +117,35 @@ impl AuditLog {
         } else {
             (self.begin(change).await.map_err(unwritten)?, made.await)
         };
-        match &made {
+        self.conclude(begun, &made).await;
+        made
+    }
+
+    /// Makes a change that nobody waits for and who wants it could not be told to ask again, with its line around it. What
+    /// the store does not take of that stands in the process's log alone.
+    ///
+    /// # Errors
+    /// Those of the change.
+    pub async fn beside<T, E: fmt::Display>(
+        &self,
+        change: Change,
+        made: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let line = self.line(change, AuditOutcome::Begun, None);
+        if let Err(error) = self.put(&line).await {
+            tell(&line);
+            log::error!("that {} was begun is in this log alone: {error}", line.request_id);
+        }
+        let made = made.await;
+        self.conclude(Begun(line), &made).await;
+        made
+    }
+
+    async fn conclude<T, E: fmt::Display>(&self, begun: Begun, made: &Result<T, E>) {
+        match made {
             Ok(_) => self.finish(begun, AuditOutcome::Done, None).await,
             Err(error) => self.finish(begun, AuditOutcome::Failed, Some(error.to_string())).await,
         }
-        made
     }
 
     /// Writes down that somebody asked for what is not theirs to ask. Nothing has been changed, so nothing depends on the

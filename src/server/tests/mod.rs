@@ -114,7 +114,7 @@ impl Edge {
     }
 
     fn start_as(server: config::Server, upgrade: bool) -> Edge {
-        Self::start_with(server, upgrade, Arc::new(|| Box::pin(async { Ok(Vec::new()) })))
+        Self::start_with(server, upgrade, Arc::new(|_| Box::pin(async { Ok(Vec::new()) })))
     }
 
     fn start_with(server: config::Server, upgrade: bool, reload: ReloadHook) -> Edge {
@@ -433,7 +433,7 @@ fn an_upgrade_without_a_successor_is_refused_and_one_with_it_loses_nothing() {
 
 #[tokio::test]
 async fn a_reload_that_panics_is_told_of_and_leaves_the_rest_running() {
-    let edge = Edge::start_with(config(), false, Arc::new(|| panic!("torn page")));
+    let edge = Edge::start_with(config(), false, Arc::new(|_| panic!("torn page")));
     assert_eq!(edge.handle.loops.faults(), Vec::<String>::new());
     let told = edge.handle.reloads.reload().await.unwrap_err();
     assert!(told.contains("has to be started anew"), "{told}");

@@ -92,6 +92,28 @@ async fn without_a_line_nothing_is_changed_but_payments_are_called_off() {
     }
 }
 
+#[tokio::test]
+async fn a_change_that_nobody_waits_for_is_made_whether_or_not_the_store_takes_its_line() {
+    let clock = Clock::manual(1_800_000_000).0;
+    let folder = tempfile::tempdir().unwrap();
+    let failing = Arc::new(Failing::new(store(&folder, &clock)));
+    let audit = AuditLog::new(failing.clone(), clock, RETENTION);
+    let seen = audit.beside(change(AuditAction::Reload, "1"), async {
+        let lines = audit.lines(0, None, 10).await?;
+        Ok::<_, StoreError>(told(lines))
+    });
+    assert_eq!(seen.await.unwrap(), [("req_1".to_owned(), AuditOutcome::Begun)]);
+    assert_eq!(told(audit.lines(0, None, 10).await.unwrap()), [("req_1".to_owned(), AuditOutcome::Done)]);
+    failing.fail(&[KIND]);
+    let made = audit.beside(change(AuditAction::Reload, "2"), async { Ok::<_, StoreError>("made") }).await;
+    assert_eq!((made, audit.lines(0, None, 10).await.unwrap().len()), (Ok("made"), 1));
+    failing.fail(&[]);
+    let failed =
+        audit.beside(change(AuditAction::Reload, "3"), async { Err::<(), _>(StoreError::Full("no".to_owned())) });
+    assert!(failed.await.is_err());
+    assert!(told(audit.lines(0, None, 10).await.unwrap()).contains(&("req_3".to_owned(), AuditOutcome::Failed)));
+}
+
 #[test]
 fn a_line_in_a_log_is_json_without_more_than_was_put_in() {
     let audit_line = AuditLine {

@@ -335,6 +335,28 @@ async fn what_cannot_be_registered_is_told() {
     assert_eq!(said(setup.command(&["app", "list", "--json"])).as_array().unwrap().len(), 2);
 }
 
+#[tokio::test]
+async fn the_audit_names_the_mini_apps_of_a_file_and_whether_they_replace_others() {
+    let setup = Setup::new("127.0.0.1:9".parse().unwrap());
+    setup.write();
+    let file = setup.folder().join("apps.yaml");
+    fs::write(&file, "miniapps: [{ id: ma_one, name: One }, { id: ma_two, name: Two }]").unwrap();
+    let add = ["app", "add", "--file", file.to_str().unwrap()];
+    let line = |more: &[&str]| {
+        let output = setup.command(&[&add[..], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        let log = String::from_utf8(output.stderr).unwrap();
+        let line = log.lines().find_map(|line| line.split_once(" audit] "));
+        serde_json::from_str::<Value>(line.unwrap_or_else(|| panic!("no line: {log}")).1).unwrap()
+    };
+    let target = |mut more: Value| {
+        (more["apps"], more["file"]) = (json!("ma_one ma_two"), json!(file));
+        more
+    };
+    assert_eq!(line(&[])["target"], target(json!({})));
+    assert_eq!(line(&["--replace"])["target"], target(json!({"replace": "true"})));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mini_apps_are_in_backups_and_move_to_another_master_key() {
     let wallet = Upstream::start("wallet");

@@ -1,14 +1,15 @@
 //! SIGHUP, and files that change.
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Connection, Load, get};
 use super::process::{ALICE, BOB, Setup, free_address};
-use super::until;
 use super::upstream::Upstream;
+use super::{eventually, until};
 
 const BALANCE: &str = "/api/v1/wallet/balance";
+const VIEWER: &str = "0123456789abcdef0123456789abcdef";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_config_takes_effect_and_a_request_under_way_keeps_the_old_one() {
@@ -110,6 +111,8 @@ async fn a_watched_file_that_changes_is_read() {
     let wallet = Upstream::start("wallet");
     let mut setup = Setup::new(wallet.address);
     setup.edge["server"]["watch"] = json!(true);
+    std::fs::write(setup.folder().join("admin-tokens"), format!("watch:viewer:{VIEWER}")).unwrap();
+    setup.edge["server"]["admin"]["tokens_file"] = json!("admin-tokens");
     let edge = setup.start().await;
     let token = setup.token(ALICE);
     // In a file that the main one names.
@@ -127,6 +130,20 @@ async fn a_watched_file_that_changes_is_read() {
     setup.write();
     until("the repaired one was noticed", || edge.logged("is in force") == 2).await;
     assert_eq!(connection.ask(&get(BALANCE, &token)).await.unwrap().status, 200);
+    edge.signal(Signal::HUP);
+    until("the signal was followed", || edge.logged("is in force") == 3).await;
+
+    let lines = async || {
+        let asked = reqwest::Client::new().get(edge.admin_url("/api/v1/audit")).bearer_auth(VIEWER);
+        asked.send().await.unwrap().json::<Value>().await.unwrap()
+    };
+    let told = |lines: &Value| -> Vec<Value> {
+        let lines = lines["lines"].as_array().unwrap().iter();
+        lines.map(|line| json!([line["action"], line["actor"]["role"], line["outcome"]])).collect()
+    };
+    let (done, failed) = (json!(["reload", "file", "done"]), json!(["reload", "file", "failed"]));
+    let newest_first = [json!(["reload", "signal", "done"]), done.clone(), failed, done];
+    eventually("each has its line", lines, |lines| told(lines) == newest_first).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
