@@ -7,7 +7,6 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::loops::Loops;
 use crate::admin::{
     AddressStatus, BreakerStatus, CacheUsage, CallerLimit, Control, LastReload, LockoutStatus, Records, RouteLine,
     Status, UpstreamStatus,
@@ -33,7 +32,6 @@ pub(super) struct EdgeControl {
     /// Where the admin address really is: a reload does not move it.
     pub(super) admin: SocketAddr,
     pub(super) started: Tick,
-    pub(super) loops: Arc<Loops>,
 }
 
 #[async_trait]
@@ -58,7 +56,7 @@ impl Control for EdgeControl {
     }
 
     fn not_ready(&self) -> Vec<String> {
-        not_ready(&self.edge, &self.server, &self.loops)
+        not_ready(&self.edge, &self.server)
     }
 
     fn status(&self) -> Status {
@@ -201,10 +199,10 @@ impl Control for EdgeControl {
 }
 
 /// What the edge waits for, or what in it will not work again before it is started anew.
-fn not_ready(edge: &Edge, server: &Handle, loops: &Loops) -> Vec<String> {
+fn not_ready(edge: &Edge, server: &Handle) -> Vec<String> {
     let phase = server.lifecycle.phase();
     let waits = (!server.lifecycle.is_ready()).then(|| format!("{phase:?}").to_lowercase());
-    waits.into_iter().chain(loops.faults()).chain(edge.live().store.fault()).collect()
+    waits.into_iter().chain(server.loops.faults()).chain(edge.live().store.fault()).collect()
 }
 
 fn usages(edge: &Edge, cache: &ResponseCache) -> Vec<(CacheName, u64, u64)> {
@@ -220,17 +218,12 @@ fn usages(edge: &Edge, cache: &ResponseCache) -> Vec<(CacheName, u64, u64)> {
 }
 
 /// Brings gauges and the listeners' own counts up to date before each exposition.
-pub(super) fn refresh(
-    edge: Arc<Edge>,
-    server: Handle,
-    cache: Arc<ArcSwap<ResponseCache>>,
-    loops: Arc<Loops>,
-) -> Refresh {
+pub(super) fn refresh(edge: Arc<Edge>, server: Handle, cache: Arc<ArcSwap<ResponseCache>>) -> Refresh {
     let counted = Mutex::new(Door::default());
     Box::new(move |metrics: &Metrics| {
         let now = edge.live().clock.tick();
         let snapshot = edge.snapshot();
-        metrics.ready.set(i64::from(not_ready(&edge, &server, &loops).is_empty()));
+        metrics.ready.set(i64::from(not_ready(&edge, &server).is_empty()));
         metrics.payments_off.set(i64::from(edge.live().revocations.revocations().payments_off()));
         metrics.buffered.set(i64::try_from(edge.live().bodies.used()).unwrap_or(i64::MAX));
         for (name, entries, bytes) in usages(&edge, &cache.load()) {

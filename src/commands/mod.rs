@@ -8,7 +8,6 @@ pub mod dev;
 mod greeting;
 pub mod inspect;
 pub mod keys;
-mod loops;
 pub mod revoke;
 pub mod run;
 pub mod store;

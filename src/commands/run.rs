@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::control::{self, EdgeControl};
-use super::loops::Loops;
 use super::{audit, load, start_logging};
 use crate::admin::Admin;
 use crate::cache::ResponseCache;
@@ -20,7 +19,7 @@ use crate::config::{Config, Store};
 use crate::gateway::{self, Gateway};
 use crate::live::Live;
 use crate::metrics::Reload;
-use crate::server::{ConfigFiles, Ended, Handle, Hooks, Lifecycle, ServerSpec, Started, serve};
+use crate::server::{ConfigFiles, Ended, Handle, Hooks, Lifecycle, Loops, ServerSpec, Started, serve};
 use crate::snapshot::{Edge, Snapshot};
 use crate::store::audit::AuditLog;
 use crate::store::folder::{self, ServiceLock};
@@ -108,8 +107,8 @@ pub(super) fn start(
                     started.runtime.block_on(shared.meet(store.timeouts.connect));
                 }
                 started.runtime.block_on(edge.live().catch_up())?;
-                let loops = look_after(&edge, &started.runtime);
-                *admin.lock() = Some(serve_admin(&started, edge.clone(), cache, loops)?);
+                look_after(&edge, &started.handle.loops, &started.runtime);
+                *admin.lock() = Some(serve_admin(&started, edge.clone(), cache)?);
                 let addresses: Vec<String> = started.addresses.iter().map(ToString::to_string).collect();
                 log::info!(
                     "serving on {}, admin on {}",
@@ -162,13 +161,12 @@ fn serve_admin(
     started: &Started,
     edge: Arc<Edge>,
     cache: Arc<ArcSwap<ResponseCache>>,
-    loops: Arc<Loops>,
 ) -> Result<JoinHandle<()>, String> {
     let (clock, metrics) = (edge.live().clock.clone(), edge.live().metrics.clone());
     metrics.reloaded(Reload::Ok, 1, clock.unix_secs());
     let server = started.handle.clone();
     let exporter = Exporter::new(metrics.clone(), clock.clone());
-    let exporter = exporter.refresh_with(control::refresh(edge.clone(), server.clone(), cache.clone(), loops.clone()));
+    let exporter = exporter.refresh_with(control::refresh(edge.clone(), server.clone(), cache.clone()));
     let control = EdgeControl {
         edge,
         cache,
@@ -176,7 +174,6 @@ fn serve_admin(
         admin: started.admin.local_addr().map_err(|error| format!("server.admin: {error}"))?,
         started: clock.tick(),
         server: server.clone(),
-        loops,
     };
     let admin = Admin::new(Arc::new(control), exporter, metrics, clock);
     let listener = started.admin.try_clone().map_err(|error| format!("server.admin: {error}"))?;
@@ -273,8 +270,7 @@ fn fixed_at_start(first: &Config, next: &Config) -> impl Iterator<Item = &'stati
 }
 
 /// Starts what has to be done now and then: sweeping, noticing changed keys, mini-apps and revocations, fetching issuers' keys.
-fn look_after(edge: &Arc<Edge>, runtime: &tokio::runtime::Handle) -> Arc<Loops> {
-    let loops = Arc::<Loops>::default();
+fn look_after(edge: &Arc<Edge>, loops: &Arc<Loops>, runtime: &tokio::runtime::Handle) {
     let own = edge.clone();
     loops.start(runtime, "sweeping", async move {
         loop {
@@ -307,5 +303,4 @@ fn look_after(edge: &Arc<Edge>, runtime: &tokio::runtime::Handle) -> Arc<Loops> 
     loops.start(runtime, "following revocations", async move { revocations.follow().await });
     let apps = edge.live().apps.clone();
     loops.start(runtime, "following mini-apps", async move { apps.follow().await });
-    loops
 }

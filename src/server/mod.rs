@@ -9,6 +9,7 @@
 //! | `control`, `lifecycle`, `notify` | signals; where the process stands; telling systemd |
 //! | `upgrade` | handing over to a successor |
 //! | `reload`, `fingerprint` | when the config is read again |
+//! | `loops` | tasks that must not end before the process does |
 //!
 //! [`serve`] is given a gateway and blocks until the process is to end.
 
@@ -22,6 +23,7 @@ mod framing;
 mod guard;
 mod lifecycle;
 mod listeners;
+mod loops;
 mod meter;
 mod notify;
 mod proxy_protocol;
@@ -35,5 +37,6 @@ mod upgrade;
 pub use control::Ended;
 pub use counters::{Counter, Counters};
 pub use lifecycle::{Lifecycle, Phase};
+pub use loops::Loops;
 pub use reload::{ConfigFiles, FailedReload, Prompt, ReloadHook, ReloadStatus, Reloads};
 pub use run::{Handle, Hooks, ServerSpec, Started, serve};

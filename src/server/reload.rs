@@ -88,12 +88,12 @@ impl Reloads {
     /// Reloads now, and returns the new revision.
     ///
     /// # Errors
-    /// Why the config in force stays; also when the process is stopping.
+    /// Why the config in force stays; also when nothing carries reloads out any more.
     pub async fn reload(&self) -> Result<u64, String> {
         let (answer, answered) = oneshot::channel();
-        let stopping = || "the process is stopping".to_owned();
-        self.asking.send(Some(answer)).await.map_err(|_| stopping())?;
-        answered.await.map_err(|_| stopping())?
+        let gone = || "nothing reads the config any more: the edge is stopping, or has to be started anew".to_owned();
+        self.asking.send(Some(answer)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
     }
 
     /// Asks for a reload on SIGHUP, without waiting; one that is waiting already serves this one too.

@@ -21,6 +21,7 @@ use super::descriptors;
 use super::guard::Guard;
 use super::lifecycle::{Lifecycle, Phase};
 use super::listeners::{FOLDER, Inherited, Listener};
+use super::loops::Loops;
 use super::notify::{State, notify};
 use super::reload::{ConfigFiles, ReloadHook, Reloader, Reloads};
 use super::tls::Certificate;
@@ -99,6 +100,8 @@ pub struct Handle {
     pub reloads: Reloads,
     /// What was counted at the door.
     pub counters: Arc<Counters>,
+    /// The loops that the server needs, and those that are added to be watched like them.
+    pub loops: Arc<Loops>,
     guard: Arc<Guard>,
     rules: Arc<ArcSwap<Rules>>,
     certificates: Arc<Vec<Option<Arc<Certificate>>>>,
@@ -198,6 +201,7 @@ where
 
     let certificates = certificates(&spec.server)?;
     let counters = Arc::new(Counters::default());
+    let loops = Arc::<Loops>::default();
     let guard = Guard::new(connections, spec.server.limits.per_ip);
     let rules = Arc::new(ArcSwap::from_pointee(Rules::of(&spec.server)));
     let watched = spec.server.watch.then(|| spec.files.clone());
@@ -206,6 +210,7 @@ where
         lifecycle: spec.lifecycle.clone(),
         reloads: reloads.clone(),
         counters: counters.clone(),
+        loops: loops.clone(),
         guard: guard.clone(),
         rules: rules.clone(),
         certificates: certificates.clone(),
@@ -223,9 +228,9 @@ where
     }
     let accepting = accept(&workers, &front, public, &spec.server, &certificates)?;
     for certificate in certificates.iter().flatten() {
-        aside.spawn(certificate.clone().follow(counters.clone()));
+        loops.start(aside.handle(), "following certificates", certificate.clone().follow(counters.clone()));
     }
-    aside.spawn(reloader.run());
+    loops.start(aside.handle(), "reading the config again", reloader.run());
     spec.lifecycle.enter(Phase::Serving);
     notify(State::Ready);
 

@@ -12,22 +12,24 @@ use super::until;
 pub struct Cluster {
     /// Its nodes; the first three began as primaries.
     pub nodes: Vec<Server>,
+    /// Which of its ports a node is known to its replicas by.
+    port: fn(&Server) -> u16,
 }
 
 impl Cluster {
     /// Starts one and waits until it serves every slot from a primary and a replica.
     pub fn start() -> Cluster {
-        Cluster::start_each(&[])
+        Cluster::start_each(&[], |node| node.port)
     }
 
     /// The same, and its nodes speak TLS to each other and to whoever wants it.
     pub fn start_with_tls(certificates: &Certificates) -> Cluster {
         let mut lines = certificates.lines();
         lines.push("tls-cluster yes".to_owned());
-        Cluster::start_each(&lines)
+        Cluster::start_each(&lines, |node| node.tls_port)
     }
 
-    fn start_each(config: &[String]) -> Cluster {
+    fn start_each(config: &[String], port: fn(&Server) -> u16) -> Cluster {
         let nodes: Vec<Server> = (0..6).map(|_| Server::start_node(config)).collect();
         for (node, slots) in nodes.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
             node.ask::<()>(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
@@ -48,7 +50,7 @@ impl Cluster {
         }
         let replicas_known = |node: &Server| node.ask::<String>("CLUSTER NODES").matches("slave").count() == 3;
         nodes.iter().for_each(|node| until(|| replicas_known(node)));
-        let cluster = Cluster { nodes };
+        let cluster = Cluster { nodes, port };
         cluster.settle();
         for node in &cluster.nodes {
             node.ask::<()>("CONFIG SET min-replicas-to-write 1");
@@ -95,7 +97,7 @@ impl Cluster {
 
     /// The port of a replica in touch with the primary at a port.
     pub fn replica_of(&self, primary: u16) -> u16 {
-        let of = format!("master_port:{primary}\r");
+        let of = format!("master_port:{}\r", (self.port)(self.node(primary)));
         let follows = |node: &&Server| {
             node.process.is_some() && node.port != primary && {
                 let info: String = node.ask("INFO replication");

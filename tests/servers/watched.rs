@@ -13,6 +13,8 @@ pub struct Watched {
     pub servers: Vec<Server>,
     /// The sentinels.
     pub sentinels: Vec<Server>,
+    /// Which of its ports the sentinels know a server by.
+    port: fn(&Server) -> u16,
 }
 
 impl Watched {
@@ -26,7 +28,7 @@ impl Watched {
         Watched::start_each(&certificates.lines(), |primary| primary.tls_port)
     }
 
-    fn start_each(config: &[String], port: impl Fn(&Server) -> u16) -> Watched {
+    fn start_each(config: &[String], port: fn(&Server) -> u16) -> Watched {
         let mut lines = vec!["repl-ping-replica-period 1", "repl-diskless-sync-delay 0"];
         lines.extend(config.iter().map(String::as_str));
         let primary = Server::start(&lines);
@@ -47,7 +49,7 @@ impl Watched {
             // From now on a primary that has lost its replicas takes no writes.
             server.ask::<()>("CONFIG SET min-replicas-to-write 1");
         }
-        Watched { servers, sentinels }
+        Watched { servers, sentinels, port }
     }
 
     /// Addresses of the sentinels, as a config lists them.
@@ -57,8 +59,13 @@ impl Watched {
 
     /// The server that the sentinels call the primary.
     pub fn primary(&mut self) -> &mut Server {
+        let named = self.named();
+        self.servers.iter_mut().find(|server| (self.port)(server) == named).unwrap()
+    }
+
+    fn named(&self) -> u16 {
         let (_, port): (String, u16) = self.sentinels[0].ask("SENTINEL GET-MASTER-ADDR-BY-NAME tmcp");
-        self.servers.iter_mut().find(|server| server.port == port).unwrap()
+        port
     }
 
     /// The server at a port.
@@ -66,11 +73,9 @@ impl Watched {
         self.servers.iter_mut().find(|server| server.port == port).unwrap()
     }
 
-    /// Waits until the sentinels have made another server than the lost one the primary.
+    /// Waits until the sentinels have made another server than the one at a port, which is lost, the primary.
     pub fn fails_over_from(&mut self, lost: u16) {
-        until(|| {
-            let (_, port): (String, u16) = self.sentinels[0].ask("SENTINEL GET-MASTER-ADDR-BY-NAME tmcp");
-            port != lost
-        });
+        let lost = (self.port)(self.server_mut(lost));
+        until(|| self.named() != lost);
     }
 }

@@ -114,6 +114,10 @@ impl Edge {
     }
 
     fn start_as(server: config::Server, upgrade: bool) -> Edge {
+        Self::start_with(server, upgrade, Arc::new(|_| Box::pin(async { Ok(Vec::new()) })))
+    }
+
+    fn start_with(server: config::Server, upgrade: bool, reload: ReloadHook) -> Edge {
         let (orders, receiver) = mpsc::unbounded_channel();
         let (gate, gate_seen) = watch::channel(false);
         let arrived = Arc::new(AtomicUsize::new(0));
@@ -133,7 +137,7 @@ impl Edge {
         };
         let hooks = Hooks {
             started: Box::new(move |parts| started.send(parts).map_err(|error| error.to_string())),
-            reload: Arc::new(|_| Box::pin(async { Ok(Vec::new()) })),
+            reload,
             reopen_logs: Box::new(|| {}),
             stopping: Box::new(|| Box::pin(async {})),
         };
@@ -425,4 +429,15 @@ fn an_upgrade_without_a_successor_is_refused_and_one_with_it_loses_nothing() {
     }
     assert!(new.arrived.load(Ordering::SeqCst) > 0);
     assert_eq!(new.stop(), Ended::Drained);
+}
+
+#[tokio::test]
+async fn a_reload_that_panics_is_told_of_and_leaves_the_rest_running() {
+    let edge = Edge::start_with(config(), false, Arc::new(|_| panic!("torn page")));
+    assert_eq!(edge.handle.loops.faults(), Vec::<String>::new());
+    let told = edge.handle.reloads.reload().await.unwrap_err();
+    assert!(told.contains("has to be started anew"), "{told}");
+    until(|| edge.handle.loops.faults() == ["reading the config again has stopped"]);
+    assert!(get(&mut edge.connect(), "/").unwrap().0.starts_with("http/1.1 200"));
+    edge.stop();
 }

@@ -54,6 +54,7 @@ async fn tls_is_1_3_with_both_protocols_and_certificates_change_under_way() {
     let dir = tempfile::tempdir().unwrap();
     let (edge, key) = tls_edge(dir.path());
     let at = edge.at[0];
+    assert_eq!(edge.handle.loops.names(), ["following certificates", "reading the config again"]);
     assert!(tls(at, SslVersion::TLS1_2, b"\x02h2").await.is_err());
     until(|| edge.handle.counters.failed_handshakes.get() == 1);
     for (alpn, chosen) in [(&b"\x08http/1.1\x02h2"[..], &b"h2"[..]), (b"\x08http/1.1", b"http/1.1")] {

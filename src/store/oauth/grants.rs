@@ -36,7 +36,11 @@ impl Grants {
     /// # Errors
     /// When the store fails.
     pub async fn get(&self, id: GrantId) -> Result<Option<Held<Grant>>, StoreError> {
-        let entry = self.store.get(&partition(id), NAME, Read::Latest).await?;
+        self.read(id, Read::Latest).await
+    }
+
+    pub(super) async fn read(&self, id: GrantId, read: Read) -> Result<Option<Held<Grant>>, StoreError> {
+        let entry = self.store.get(&partition(id), NAME, read).await?;
         entry.map(|entry| value::read("a grant", &entry)).transpose()
     }
 

@@ -34,9 +34,10 @@ pub(super) async fn page(
     app: Option<&MiniAppId>,
     after: Option<&str>,
     limit: usize,
+    read: Read,
 ) -> Result<Vec<String>, StoreError> {
     let prefix = app.map_or_else(String::new, |app| format!("{app}/"));
-    let page = store.scan(&partition(user), &prefix, after, limit, Read::Latest).await?;
+    let page = store.scan(&partition(user), &prefix, after, limit, read).await?;
     Ok(page.into_iter().map(|(name, _)| name).collect())
 }
 
@@ -78,7 +79,7 @@ pub(super) async fn list(
 ) -> Result<Vec<(MiniAppId, GrantId)>, StoreError> {
     let (mut found, mut after) = (Vec::new(), None::<String>);
     loop {
-        let names = page(store, user, app, after.as_deref(), PAGE).await?;
+        let names = page(store, user, app, after.as_deref(), PAGE, Read::Latest).await?;
         found.extend(names.iter().filter_map(|name| read_name(name)));
         let last = names.len() < PAGE;
         after = names.into_iter().last();

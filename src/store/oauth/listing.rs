@@ -3,6 +3,9 @@
 //! One user's come from that user's list. Those of a mini-app, or of everybody, have no list: keeping one would cost every
 //! grant that is made a second durable write, for a question that is asked now and then. They are found by walking through
 //! the whole store, so much of it for each page and no more: a page may be empty and still not be the last one.
+//!
+//! Nothing is decided by a page, so what it shows may come from a replica. For the same reason nothing is tidied here: a
+//! grant that a replica does not know may just have been made.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +14,7 @@ use super::index;
 use super::{Grants, Held, Place};
 use crate::model::oauth::{Grant, GrantId};
 use crate::model::{MiniAppId, UserId};
-use crate::store::{Record, StoreError};
+use crate::store::{Read, Record, StoreError};
 
 /// Records of the store that are looked at for one page, about.
 const LOOKED_AT: usize = 2_000;
@@ -30,7 +33,7 @@ pub struct Page {
 
 impl Grants {
     /// A page of the grants that live: of `user`, to `app`, or of everybody to anything. At most `limit` of a user's, and
-    /// else what the part of the store held that was looked at.
+    /// else what the part of the store held that was looked at. It may lag a moment behind ([`Read::Stale`]).
     ///
     /// # Errors
     /// [`StoreError::NoSuchCursor`] for a cursor that no such page gave, and when the store fails.
@@ -55,12 +58,11 @@ impl Grants {
         limit: usize,
     ) -> Result<Page, StoreError> {
         let after = cursor.map(|cursor| decode(IN_LIST, cursor)).transpose()?;
-        let names = index::page(&*self.store, user, app, after.as_deref(), limit).await?;
+        let names = index::page(&*self.store, user, app, after.as_deref(), limit, Read::Stale).await?;
         let mut page = Page::default();
-        for (app, id) in names.iter().filter_map(|name| index::read_name(name)) {
-            match self.get(id).await? {
-                Some(grant) => page.grants.push((id, grant)),
-                None => index::drop_entry(&*self.store, id, user, &app).await?,
+        for (_, id) in names.iter().filter_map(|name| index::read_name(name)) {
+            if let Some(grant) = self.read(id, Read::Stale).await? {
+                page.grants.push((id, grant));
             }
         }
         page.next = names.last().filter(|_| names.len() == limit).map(|last| encode(IN_LIST, last));
@@ -81,7 +83,7 @@ impl Grants {
             for record in &records {
                 if let Some((of, id)) = entry(record)
                     && app.is_none_or(|app| *app == of)
-                    && let Some(grant) = self.get(id).await?
+                    && let Some(grant) = self.read(id, Read::Stale).await?
                 {
                     page.grants.push((id, grant));
                 }

@@ -11,7 +11,7 @@ const RIGHTS: &str = "~tmcp:* &tmcp:* -@all +@read +@write +@scripting +@transac
                       +time +info +role +config|get +cluster|slots";
 
 /// What a client needs that shows a certificate.
-fn tls(certificates: &Certificates) -> RedisTls {
+pub(super) fn tls(certificates: &Certificates) -> RedisTls {
     let (certificate, key) = certificates.pair("client");
     RedisTls { ca: Some(certificates.ca()), client: Some(ListenTls { certificate, key }) }
 }

@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::super::keys::Key;
+use super::super::testing::Certificates;
+use super::doors::tls;
 use super::*;
 use crate::store::{Applied, Batch, Condition, Partition, Read};
 
@@ -72,13 +74,11 @@ fn kills() -> usize {
     std::env::var("REDIS_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(2)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_loses_primaries_loses_nothing() {
-    let mut cluster = Cluster::start();
-    let store = config(RedisMode::Cluster, &cluster.urls());
+/// Kills primaries of a cluster, one after the other, while clients of `store` write.
+async fn kills_primaries_of(mut cluster: Cluster, store: RedisStore, times: usize) {
     let partitions: Vec<_> = (0..CLIENTS).map(|n| Partition::of("kill", &[&n.to_string()])).collect();
     let counting = Counting::start(&store, partitions.clone());
-    for round in 0..kills() {
+    for round in 0..times {
         counting.progress().await;
         let key = Key::Value("count").of(&partitions[round % CLIENTS]);
         let victim = cluster.primary_of(&key).port;
@@ -97,13 +97,27 @@ async fn a_cluster_that_loses_primaries_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_under_sentinels_that_is_lost_loses_nothing() {
-    let mut watched = Watched::start();
-    let mut store = config(RedisMode::Sentinel { master: "tmcp".to_owned() }, &watched.urls());
+async fn a_cluster_that_loses_primaries_loses_nothing() {
+    let cluster = Cluster::start();
+    let store = config(RedisMode::Cluster, &cluster.urls());
+    kills_primaries_of(cluster, store, kills()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_loses_primaries_loses_nothing_with_tls_either() {
+    let certificates = Certificates::new();
+    let cluster = Cluster::start_with_tls(&certificates);
+    let urls: Vec<String> = cluster.nodes.iter().map(Server::tls_url).collect();
+    let store = RedisStore { tls: Some(tls(&certificates)), ..config(RedisMode::Cluster, &urls) };
+    kills_primaries_of(cluster, store, 1).await;
+}
+
+/// Kills the primary under sentinels, and the one that follows it, while clients of `store` write.
+async fn kills_primaries_under(mut watched: Watched, mut store: RedisStore, times: usize) {
     // Sentinels may choose either replica: both have to have what is acknowledged.
     store.wait_replicas = Some(2);
     let counting = Counting::start(&store, (0..CLIENTS).map(|n| Partition::of("kill", &[&n.to_string()])).collect());
-    for _ in 0..2 {
+    for _ in 0..times {
         counting.progress().await;
         let victim = watched.primary().port;
         watched.primary().kill();
@@ -112,6 +126,26 @@ async fn a_primary_under_sentinels_that_is_lost_loses_nothing() {
     }
     counting.progress().await;
     counting.ends_well(&store).await;
+}
+
+fn under_sentinels(urls: &[String]) -> RedisStore {
+    config(RedisMode::Sentinel { master: "tmcp".to_owned() }, urls)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_under_sentinels_that_is_lost_loses_nothing() {
+    let watched = Watched::start();
+    let store = under_sentinels(&watched.urls());
+    kills_primaries_under(watched, store, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_under_sentinels_that_is_lost_loses_nothing_with_tls_either() {
+    let certificates = Certificates::new();
+    let watched = Watched::start_with_tls(&certificates);
+    let urls: Vec<String> = watched.sentinels.iter().map(Server::tls_url).collect();
+    let store = RedisStore { tls: Some(tls(&certificates)), ..under_sentinels(&urls) };
+    kills_primaries_under(watched, store, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::clock::Clock;
-use crate::model::oauth::GrantId;
-use crate::model::{Revoked, UserId};
+use crate::model::oauth::{ClientId, Grant, GrantId, Via};
+use crate::model::{MiniAppId, Revoked, ScopeSet, UserId};
 use crate::store::keys::KeyStore;
 use crate::store::oauth::{Approvals, Grants};
 use crate::store::revocations::RevocationLog;
@@ -78,7 +78,7 @@ async fn a_cluster_too() {
 async fn what_can_be_redeemed_or_withdrawn_is_never_read_from_a_replica() {
     let (_primary, replica, store) = primary_and_replica();
     let backend: Arc<dyn Backend> = Arc::new(open(&store));
-    let (user, app) = (UserId::parse("@a:x").unwrap(), crate::model::MiniAppId::parse("ma_shop").unwrap());
+    let (user, app) = (UserId::parse("@a:x").unwrap(), MiniAppId::parse("ma_shop").unwrap());
     let before = asked(&replica);
     let log = RevocationLog::new(backend.clone(), Clock::system());
     log.append(Revoked::User(user.clone())).await.unwrap();
@@ -89,4 +89,47 @@ async fn what_can_be_redeemed_or_withdrawn_is_never_read_from_a_replica() {
     assert!(grants.of_user(&user, None).await.unwrap().is_empty());
     assert!(Approvals::new(backend).of(&user, &app).await.unwrap().is_empty());
     assert_eq!(asked(&replica), before);
+}
+
+fn grant() -> Grant {
+    Grant {
+        client: ClientId::of(MiniAppId::parse("ma_shop").unwrap()),
+        user: UserId::parse("@alice:tween.example").unwrap(),
+        scopes: ScopeSet::EMPTY,
+        via: Via::Code,
+        granted_at: 1_000,
+        holds_from: 0,
+        ended: false,
+        room: None,
+        launch_source: None,
+        code: None,
+        family: None,
+        ends_at: None,
+        wallet: None,
+    }
+}
+
+#[tokio::test]
+async fn operators_look_through_grants_at_replicas_and_change_nothing_by_it() {
+    let (primary, replica, store) = primary_and_replica();
+    let grants = Grants::new(Arc::new(open(&store)));
+    let (id, grant) = (GrantId([7; 16]), grant());
+    grants.create(id, &grant, Duration::from_secs(60)).await.unwrap();
+    let mut at_replica = asked(&replica);
+    for user in [Some(&grant.user), None] {
+        let page = grants.page(user, None, None, 100).await.unwrap();
+        assert_eq!(page.grants.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [id]);
+        assert!(asked(&replica) > at_replica, "the replica is asked for the grant");
+        at_replica = asked(&replica);
+    }
+    assert!(grants.get(id).await.unwrap().is_some());
+    assert_eq!(asked(&replica), at_replica, "who decides by it asks the primary");
+    // A replica that has heard nothing of a grant shows none, and the user's list keeps it all the same.
+    replica.ask::<()>("CONFIG SET replica-read-only no");
+    let keys: Vec<String> = replica.ask("KEYS *:v:grant");
+    assert_eq!(replica.ask::<u64>(&format!("DEL {}", keys.join(" "))), 1);
+    let at_primary = asked(&primary);
+    assert!(grants.page(Some(&grant.user), None, None, 100).await.unwrap().grants.is_empty());
+    assert_eq!(asked(&primary), at_primary);
+    assert_eq!(grants.of_user(&grant.user, None).await.unwrap().len(), 1);
 }

@@ -1,28 +1,31 @@
 //! Loops that run for as long as the edge does, each in a task of its own.
 //!
-//! A panic in one must neither end the others nor go unnoticed: an edge that no longer follows revocations, or sweeps
-//! nothing, still answers. So whatever loop ends is told in the log and makes the edge not ready, and the next start
-//! is somebody's decision.
+//! A panic in one must neither end the others nor go unnoticed: an edge that no longer follows revocations, or takes no
+//! new certificate, still answers. So whatever loop ends is told in the log and makes the edge not ready, and the next
+//! start is somebody's decision.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-/// Which loops have ended.
+/// The loops of an edge, and which of them have ended.
 #[derive(Debug, Default)]
-pub(super) struct Loops {
-    ended: Mutex<Vec<&'static str>>,
+pub struct Loops {
+    /// By what they are called: whether one of that name has ended.
+    ended: Mutex<BTreeMap<&'static str, bool>>,
 }
 
 impl Loops {
-    /// Starts one on `runtime`, with whose end it may end.
-    pub(super) fn start(
+    /// Starts one on `runtime`, with whose end it may end. Several may have one `name`, which says what they do.
+    pub fn start(
         self: &Arc<Self>,
         runtime: &Handle,
         name: &'static str,
         running: impl Future<Output = ()> + Send + 'static,
     ) {
+        self.ended.lock().entry(name).or_default();
         let (own, running) = (self.clone(), runtime.spawn(running));
         runtime.spawn(async move {
             let why = match running.await {
@@ -31,13 +34,20 @@ impl Loops {
                 Err(error) => error.to_string(),
             };
             log::error!("{name} has stopped, and this edge wants no more traffic: {why}. Start it anew");
-            own.ended.lock().push(name);
+            own.ended.lock().insert(name, true);
         });
     }
 
     /// What keeps the edge from being ready, in words for a person.
-    pub(super) fn faults(&self) -> Vec<String> {
-        self.ended.lock().iter().map(|name| format!("{name} has stopped")).collect()
+    pub fn faults(&self) -> Vec<String> {
+        let ended = self.ended.lock();
+        ended.iter().filter(|(_, ended)| **ended).map(|(name, _)| format!("{name} has stopped")).collect()
+    }
+
+    /// What they are called, those that have ended among them.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.ended.lock().keys().copied().collect()
     }
 }
 
@@ -66,6 +76,7 @@ mod tests {
         while loops.faults().len() < 2 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(loops.faults()[1], "fetching has stopped");
+        assert_eq!(loops.faults(), ["fetching has stopped", "sweeping has stopped"]);
+        assert_eq!(loops.names(), ["counting", "fetching", "sweeping"]);
     }
 }
