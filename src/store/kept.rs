@@ -49,7 +49,8 @@ impl Kept {
     pub fn and(mut self, earlier: Kept) -> Kept {
         self.revocations.extend(earlier.revocations);
         self.revocations.sort_by_key(|revocation| revocation.number);
-        self.revocations.dedup_by_key(|revocation| revocation.number);
+        // Whole entries: a clock that was set back may have given one number to two of them.
+        self.revocations.dedup();
         // A key that either knows to be revoked is.
         let revoked = earlier.ring.keys.into_iter().filter(|key| key.state == KeyState::Revoked);
         for key in revoked {
@@ -81,7 +82,8 @@ impl Kept {
         for kept in &self.revocations {
             let known = restored.iter().any(|other| other.what.same_subject(&kept.what) && other.number >= kept.number);
             if !known {
-                log.append(kept.what.clone()).await?;
+                // Not before what it was: the clock of this machine may be behind.
+                log.append_after(kept.number, kept.what.clone()).await?;
                 again.revocations += 1;
             }
         }
