@@ -123,11 +123,16 @@ pub(super) fn start(
             let log = log.clone();
             move || log.reopen()
         }),
-        stopping: Box::new(move || {
+        leaving: Box::new(move || {
             async move {
                 if let Some(shared) = shared {
                     shared.leave().await;
                 }
+            }
+            .boxed()
+        }),
+        stopping: Box::new(move || {
+            async move {
                 // A successor answers on the admin address now; what came to us before is ours to answer.
                 let admin = admin.lock().take().filter(|_| lifecycle.is_ready());
                 if let Some(admin) = admin

@@ -34,6 +34,8 @@ use crate::store::folder::ServiceLock;
 const H2_STREAMS: u32 = 100;
 /// How long tasks get to notice that their runtime goes.
 const RUNTIME_GOODBYE: Duration = Duration::from_millis(500);
+/// How long others may take to be told that this process goes.
+const LEAVING: Duration = Duration::from_secs(1);
 /// How long the caller's own last work may take.
 const STOPPING: Duration = Duration::from_secs(5);
 
@@ -71,6 +73,9 @@ pub struct Hooks {
     pub reload: ReloadHook,
     /// Reopens log files, on SIGUSR1.
     pub reopen_logs: Box<dyn Fn() + Send + Sync>,
+    /// Tells others that this process goes, for up to 1 s: after the last request, and before the runtime that it was served
+    /// on goes, with the connections that it drives.
+    pub leaving: Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>,
     /// Last work after the last request (flushing logs, spans and the store), for up to 5 s, on the same runtime as
     /// what `started` spawned.
     pub stopping: Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>,
@@ -253,6 +258,10 @@ where
         Ended::Fast => log::info!("stopped at once"),
     }
     spec.lifecycle.enter(Phase::Closing);
+    let leaving = (hooks.leaving)();
+    if aside.block_on(async { tokio::time::timeout(LEAVING, leaving).await }).is_err() {
+        log::warn!("others could not be told within {LEAVING:?} that this process goes");
+    }
     workers.shutdown_timeout(RUNTIME_GOODBYE);
     let stopping = (hooks.stopping)();
     if aside.block_on(async { tokio::time::timeout(STOPPING, stopping).await }).is_err() {

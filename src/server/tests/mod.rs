@@ -140,6 +140,7 @@ impl Edge {
             reload,
             reopen_logs: Box::new(|| {}),
             stopping: Box::new(|| Box::pin(async {})),
+            leaving: Box::new(|| Box::pin(async {})),
         };
         let running = std::thread::spawn(move || serve_until(spec, gateway, hooks, || Ok(receiver)));
         let Ok(parts) = when_started.recv() else { panic!("{:?}", running.join().unwrap()) };
