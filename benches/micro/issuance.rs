@@ -67,21 +67,7 @@ fn app() -> MiniAppId {
 fn begin(setup: &Setup, runtime: &tokio::runtime::Runtime) -> String {
     let now = setup.now() * 1000;
     let token = Credential::first(Kind::Refresh).unwrap();
-    let grant = Grant {
-        client: ClientId::of(app()),
-        user: user(),
-        scopes: scopes(),
-        via: Via::Code,
-        granted_at: now,
-        holds_from: 0,
-        ended: false,
-        room: None,
-        launch_source: None,
-        code: None,
-        family: None,
-        ends_at: None,
-        wallet: None,
-    };
+    let grant = Grant::given(ClientId::of(app()), user(), scopes(), Via::Code, (now, 0));
     let grant = grant.begun(token.hash(), now);
     let grants = Grants::new(setup.services().store.clone());
     runtime.block_on(grants.create(token.grant(), &grant, Duration::from_secs(86_400))).unwrap();

@@ -17,21 +17,13 @@ pub(super) async fn grant(admin: &Running) -> String {
 async fn grant_of(admin: &Running, user: &str, app: &str) -> String {
     let refresh = Credential::first(Kind::Refresh).unwrap();
     let now = u64::try_from(admin.edge.records.clock.unix().as_millis()).unwrap();
-    let grant = Grant {
-        client: ClientId::of(MiniAppId::parse(app).unwrap()),
-        user: UserId::parse(user).unwrap(),
-        scopes: ScopeSet::from_list("user:read wallet:balance"),
-        via: Via::Device,
-        granted_at: now,
-        holds_from: 0,
-        ended: false,
-        room: None,
-        launch_source: None,
-        code: None,
-        family: None,
-        ends_at: None,
-        wallet: None,
-    };
+    let grant = Grant::given(
+        ClientId::of(MiniAppId::parse(app).unwrap()),
+        UserId::parse(user).unwrap(),
+        ScopeSet::from_list("user:read wallet:balance"),
+        Via::Device,
+        (now, 0),
+    );
     let grant = grant.begun(refresh.hash(), now);
     admin.edge.records.grants().create(refresh.grant(), &grant, Duration::from_secs(60)).await.unwrap();
     refresh.grant().to_string()

@@ -45,21 +45,9 @@ impl Consent {
     /// `known` is the number of the last revocation that was known before.
     pub fn approved(self, scopes: ScopeSet, code: super::Digest, now: u64, known: u64) -> Option<Grant> {
         let code = Code { hash: code, redirect: self.redirect, challenge: self.challenge, redeemed_at: None };
-        Some(Grant {
-            client: self.client,
-            user: self.user?,
-            scopes: scopes.intersection(self.scopes),
-            via: Via::Code,
-            granted_at: now,
-            holds_from: known,
-            ended: false,
-            room: None,
-            launch_source: None,
-            code: Some(code),
-            family: None,
-            ends_at: None,
-            wallet: None,
-        })
+        let scopes = scopes.intersection(self.scopes);
+        let grant = Grant::given(self.client, self.user?, scopes, Via::Code, (now, known));
+        Some(Grant { code: Some(code), ..grant })
     }
 }
 

@@ -112,21 +112,10 @@ impl Device {
             }
             Answer::Pending => Poll::Pending(Device { asked_at: Some(now), ..self }),
             Answer::Denied => Poll::Denied,
-            Answer::Approved { user, scopes, at, known } => Poll::Granted(Box::new(Grant {
-                user: user.clone(),
-                scopes: *scopes,
-                client: self.client,
-                via: Via::Device,
-                granted_at: *at,
-                holds_from: *known,
-                ended: false,
-                room: None,
-                launch_source: None,
-                code: None,
-                family: None,
-                ends_at: None,
-                wallet: None,
-            })),
+            Answer::Approved { user, scopes, at, known } => {
+                let grant = Grant::given(self.client, user.clone(), *scopes, Via::Device, (*at, *known));
+                Poll::Granted(Box::new(grant))
+            }
         }
     }
 }

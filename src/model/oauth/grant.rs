@@ -172,6 +172,32 @@ pub enum Presented {
 }
 
 impl Grant {
+    /// What `user` permitted `client`, `granted_at` (milliseconds since the Unix epoch), when `holds_from` was the last
+    /// revocation that was known: without a code or refresh tokens, in no room, with no end.
+    pub const fn given(
+        client: ClientId,
+        user: UserId,
+        scopes: ScopeSet,
+        via: Via,
+        (granted_at, holds_from): (u64, u64),
+    ) -> Grant {
+        Grant {
+            client,
+            user,
+            scopes,
+            via,
+            granted_at,
+            holds_from,
+            ended: false,
+            room: None,
+            launch_source: None,
+            code: None,
+            family: None,
+            ends_at: None,
+            wallet: None,
+        }
+    }
+
     /// Redeems the code (RFC 6749 section 4.1.3, RFC 7636 section 4.6). `refresh` is the hash of the first refresh token.
     pub fn redeemed(self, by: &Redeemer<'_>, refresh: Digest, now: u64) -> Redeemed {
         let Some(code) = &self.code else { return Redeemed::Refused("the grant has no code") };

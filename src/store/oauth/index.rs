@@ -98,21 +98,13 @@ mod tests {
     /// Whatever the pauses, none of them longer than a refresh token lives, an entry outlives them.
     #[test]
     fn an_entry_lasts_as_long_as_its_grant_is_used() {
-        let grant = Grant {
-            client: ClientId::of(MiniAppId::parse("ma_shop").unwrap()),
-            user: UserId::parse("@alice:tween.example").unwrap(),
-            scopes: ScopeSet::EMPTY,
-            via: Via::Code,
-            granted_at: 1_000,
-            holds_from: 0,
-            ended: false,
-            room: None,
-            launch_source: None,
-            code: None,
-            family: None,
-            ends_at: None,
-            wallet: None,
-        };
+        let grant = Grant::given(
+            ClientId::of(MiniAppId::parse("ma_shop").unwrap()),
+            UserId::parse("@alice:tween.example").unwrap(),
+            ScopeSet::EMPTY,
+            Via::Code,
+            (1_000, 0),
+        );
         const DAY: u64 = 86_400_000;
         for days in [1, 179, 180, 244, 365] {
             let mut used = grant.clone().begun(Digest([1; 32]), grant.granted_at);

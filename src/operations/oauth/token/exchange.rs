@@ -63,19 +63,10 @@ pub async fn delegate(services: &Services, client: &Client, form: &Form, trace: 
 
     let refresh = Credential::first(Kind::Refresh)?;
     let grant = Grant {
-        client: client.id.clone(),
-        user,
-        scopes,
-        via: Via::Delegation,
-        granted_at: moment.now,
-        holds_from: moment.known,
-        ended: false,
         room: context.room,
         launch_source: context.launch_source,
-        code: None,
-        family: None,
         ends_at: Some(moment.now + u64::try_from(LIFE.as_millis()).unwrap_or(u64::MAX)),
-        wallet: None,
+        ..Grant::given(client.id.clone(), user, scopes, Via::Delegation, (moment.now, moment.known))
     };
     let grant = wallet::named(services, trace, grant).await;
     let (id, grant) = (refresh.grant(), grant.begun(refresh.hash(), moment.now));

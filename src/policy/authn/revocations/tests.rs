@@ -88,21 +88,13 @@ fn each_kind_voids_what_was_issued_until_then() {
 /// A grant of all that the mini-app may ask for, given when that revocation was the last.
 fn grant(holds_from: u64) -> Grant {
     let c = claims();
-    Grant {
-        client: ClientId { app: c.app, backend: false },
-        user: c.user,
-        scopes: ScopeSet::of(&[Scope::WalletBalance, Scope::WalletPay, Scope::UserRead]),
-        via: Via::Code,
-        granted_at: 0,
-        holds_from,
-        ended: false,
-        room: None,
-        launch_source: None,
-        code: None,
-        family: None,
-        ends_at: None,
-        wallet: None,
-    }
+    Grant::given(
+        ClientId::of(c.app),
+        c.user,
+        ScopeSet::of(&[Scope::WalletBalance, Scope::WalletPay, Scope::UserRead]),
+        Via::Code,
+        (0, holds_from),
+    )
 }
 
 /// In whatever order they are heard of.

@@ -92,21 +92,13 @@ async fn what_can_be_redeemed_or_withdrawn_is_never_read_from_a_replica() {
 }
 
 fn grant() -> Grant {
-    Grant {
-        client: ClientId::of(MiniAppId::parse("ma_shop").unwrap()),
-        user: UserId::parse("@alice:tween.example").unwrap(),
-        scopes: ScopeSet::EMPTY,
-        via: Via::Code,
-        granted_at: 1_000,
-        holds_from: 0,
-        ended: false,
-        room: None,
-        launch_source: None,
-        code: None,
-        family: None,
-        ends_at: None,
-        wallet: None,
-    }
+    Grant::given(
+        ClientId::of(MiniAppId::parse("ma_shop").unwrap()),
+        UserId::parse("@alice:tween.example").unwrap(),
+        ScopeSet::EMPTY,
+        Via::Code,
+        (1_000, 0),
+    )
 }
 
 #[tokio::test]
