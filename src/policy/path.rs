@@ -49,11 +49,6 @@ impl<'a> PathView<'a> {
         }
         Ok(PathView { raw, segments })
     }
-
-    /// The raw text of a run of segments, from the first one's start to the last one's end.
-    pub fn raw_range(&self, range: &Range<usize>) -> &'a str {
-        self.raw.get(range.clone()).unwrap_or_default()
-    }
 }
 
 fn segment(piece: &str, start: usize) -> Result<Segment<'_>, Refusal> {

@@ -13,8 +13,6 @@ use super::random::{next, write_hex};
 
 /// `traceparent`.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// `tracestate`.
-pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// `X-Trace-Id`.
 pub const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 

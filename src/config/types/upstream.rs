@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::ListenTls;
 use crate::config::secret::Secret;
 use crate::model::Operation;
-use crate::model::rows::Class;
 
 /// The Application Service registration (brief 5.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,9 +137,4 @@ pub enum Paths {
     AsSent,
     /// A table; operations that it leaves out keep [`Paths::Protocol`]'s.
     Table(BTreeMap<Operation, String>),
-}
-
-impl Upstream {
-    /// The breaker classes that are counted apart.
-    pub const CLASSES: &'static [Class] = Class::ALL;
 }
