@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::clock::ManualClock;
 
 /// Three instances, one of which has most of the load, each until it has been refused often.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,14 +124,20 @@ async fn a_reset_is_seen_by_all() {
     }
 }
 
-/// A key at 1,000 calls a second asks for one call in ten at most.
-#[tokio::test]
-async fn a_busy_key_hardly_asks() {
-    let server = Server::start(&[]);
+/// An engine by a clock that the test moves.
+async fn by_hand(server: &Server) -> (Arc<Shared>, ManualClock) {
     let (clock, hand) = Clock::manual(1_700_000_000);
     let engine = engine_by(server.port, PATIENT, clock);
     tokio::spawn(engine.clone().look_after());
     until(|| engine.is_up()).await;
+    (engine, hand)
+}
+
+/// A key at 1,000 calls a second asks for one call in ten at most.
+#[tokio::test]
+async fn a_busy_key_hardly_asks() {
+    let server = Server::start(&[]);
+    let (engine, hand) = by_hand(&server).await;
     for algorithm in [LimitAlgorithm::TokenBucket, LimitAlgorithm::SlidingWindow] {
         let policy = policy(1_000_000, 0, algorithm, OnStoreFailure::Local);
         let asked = || engine.metrics.limit_answers.get(LimitAnswer::Asked);
@@ -148,10 +155,7 @@ async fn a_busy_key_hardly_asks() {
 #[tokio::test]
 async fn a_busy_key_does_not_wait_for_its_next_lease() {
     let server = Server::start(&[]);
-    let (clock, hand) = Clock::manual(1_700_000_000);
-    let engine = engine_by(server.port, PATIENT, clock);
-    tokio::spawn(engine.clone().look_after());
-    until(|| engine.is_up()).await;
+    let (engine, hand) = by_hand(&server).await;
     let policy = bucket(1_000_000, 0);
     let slot = Slot { family: policy.family, key: user(1) };
     for call in 0..3000 {
@@ -171,10 +175,7 @@ async fn a_busy_key_does_not_wait_for_its_next_lease() {
 #[tokio::test]
 async fn calls_that_wait_for_a_question_are_served_by_its_lease() {
     let server = Server::start(&[]);
-    let (clock, hand) = Clock::manual(1_700_000_000);
-    let engine = engine_by(server.port, PATIENT, clock);
-    tokio::spawn(engine.clone().look_after());
-    until(|| engine.is_up()).await;
+    let (engine, hand) = by_hand(&server).await;
     let policy = bucket(1_000_000, 0);
     let slot = Slot { family: policy.family, key: user(1) };
     for _ in 0..2000 {
