@@ -3,14 +3,19 @@
 //! Pure arithmetic over [`Tick`]s: the engine locks it, asks the store and feeds the answer in.
 //!
 //! # Leases
-//! A key below [`SLOW`] calls a second asks the store for every call, so it is never refused for tokens that
-//! another instance sits on. A faster one asks for what it will use in the next 50 ms besides; the store gives at most a
-//! twentieth of what is left. A lease is void after [`LEASE`]: over any time T no more than the bucket and the refill of
-//! T and that second is admitted. What was not used goes back, with the next question or by the sweep.
+//! A key below [`SLOW`] calls a second asks the store for every call. A faster one asks for what it will use in the next
+//! 50 ms besides; the store gives at most a twentieth of what is left. A lease is void after [`LEASE`]: over any time T no more
+//! than the bucket and the refill of T and that second is admitted. What was not used goes back, with the next question or
+//! by the sweep.
 //!
-//! The next lease is fetched while the last eighth of this one is being used, so that hardly a call of a busy key waits for
-//! the store. What is left of this one when the next arrives goes back: it may not be used for longer by being added to
-//! another.
+//! The next lease is fetched while the last eighth of this one is being used, if that is a whole token at least, so that
+//! hardly a call of a busy key waits for the store. What is left of this one when the next arrives goes back: it may not be
+//! used for longer by being added to another.
+//!
+//! # What does not hold yet
+//! A refusal is remembered until its time, though tokens that another instance held may come back before. A token that is
+//! handed back after the next lease has arrived, because another limit refused the call, joins that lease: it may be used
+//! for longer, and goes back under that one's window.
 
 use std::time::Duration;
 

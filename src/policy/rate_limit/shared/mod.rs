@@ -12,7 +12,9 @@
 //! # Without the store
 //! What does not answer within the deadline counts as lost, and soon nobody asks any more ([`health`]). Then each policy's own rule
 //! holds: `local` counts in this process, with the limit divided by the number of instances last seen; `closed`
-//! refuses with 503; `open` lets through. No question holds a call up for longer than two deadlines, its own and that of a
+//! refuses with 503; `open` lets through. It holds for all limits of a call as soon as one of them is not answered, also for
+//! those that Redis has answered: a call may be let through then that one of them refused. An answer that comes too late has
+//! taken its tokens all the same. No question holds a call up for longer than two deadlines, its own and that of a
 //! question that was under way. [Marks](Policy::mark) hold by what this instance knows ([`mark`]).
 //!
 //! # Memory
