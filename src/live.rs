@@ -68,7 +68,7 @@ impl Live {
         let Opened { store, redis } = store::open(&config.store, &clock, &metrics)?;
         let whole = store::blocking(async { Ok::<_, StoreError>(replacing::is_whole(&*store).await) });
         whole.map_err(|error| error.to_string())??;
-        let buckets = Arc::new(Buckets::new(config.cache.rate_limit.max_size));
+        let buckets = Arc::new(Buckets::new(limit_bytes(config)));
         let shared = shared_limits(config, redis.as_ref(), &clock, &metrics, &buckets);
         let limits: Arc<dyn Engine> = match &shared {
             Some(shared) => shared.clone(),
@@ -129,9 +129,9 @@ impl Live {
 
     /// Puts the parts of `config` into force that bound this state rather than derive anything from it.
     pub fn apply(&self, config: &Config) {
-        self.buckets.set_max_bytes(config.cache.rate_limit.max_size);
+        self.buckets.set_max_bytes(limit_bytes(config));
         if let Some(shared) = &self.shared {
-            shared.set_max_bytes(config.cache.rate_limit.max_size);
+            shared.set_max_bytes(limit_bytes(config));
         }
         self.bodies.set_limit(config.server.limits.buffered_bodies);
         self.egress.set_policy(egress_policy(config));
@@ -174,6 +174,12 @@ async fn look(feed: &RevocationFeed) -> Result<(), StoreError> {
     }
 }
 
+/// What limits may keep in memory: with a shared store half is for what is known of it, half for when it does not answer.
+fn limit_bytes(config: &Config) -> usize {
+    let max_size = config.cache.rate_limit.max_size;
+    if matches!(config.store, Store::Redis(_)) { max_size / 2 } else { max_size }
+}
+
 /// Limits over several instances, where the store is one that they share.
 fn shared_limits(
     config: &Config,
@@ -185,7 +191,7 @@ fn shared_limits(
     let Store::Redis(store) = &config.store else { return None };
     let deadline = store.timeouts.limits;
     let shared = Shared::new(redis?.clone(), clock.clone(), metrics.clone(), deadline, buckets.clone());
-    shared.set_max_bytes(config.cache.rate_limit.max_size);
+    shared.set_max_bytes(limit_bytes(config));
     Some(shared)
 }
 

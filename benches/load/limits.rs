@@ -220,6 +220,9 @@ async fn exactness(starter: &Starter<'_>, plan: Plan) -> Result<Value, String> {
     );
     println!("  most that one caller got: {most}   at most: {bound:.1}");
     println!("  all of them, of what they were allowed: {share:.4}   to be reached: 0.99");
+    if most as f64 > bound {
+        return Err(format!("one caller got {most} of at most {bound:.1}: limits do not hold"));
+    }
     Ok(json!({ "seconds": seconds, "most": most, "bound": bound, "share_of_allowance": share }))
 }
 

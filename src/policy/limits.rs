@@ -9,7 +9,6 @@ use super::authn::Caller;
 use super::rate_limit::{Claim, Decision, LimitKey, Limiter, PolicyId};
 use super::route::RouteTable;
 use super::{Policy, Trail, count};
-use crate::clock::Tick;
 use crate::error::{Code, Refusal};
 use crate::metrics::{Metrics, PolicyMetrics};
 use crate::model::MiniAppId;
@@ -28,13 +27,9 @@ pub struct RouteLimit {
 
 impl Policy {
     /// Takes what every limit of the route asks for, or nothing (protocol section 8).
-    pub(super) async fn limit(
-        &self,
-        client: IpAddr,
-        trail: &mut Trail,
-        cost: u32,
-        (now, unix): (Tick, u64),
-    ) -> Result<(), Refusal> {
+    pub(super) async fn limit(&self, client: IpAddr, trail: &mut Trail, cost: u32) -> Result<(), Refusal> {
+        // Now, not when the request came: reading and authenticating it may have outlived a lease or a refusal.
+        let (now, unix) = (self.clock.tick(), self.clock.unix_secs());
         let Some((_, index)) = trail.route else { return Ok(()) };
         let limits = match trail.caller {
             // It asks about every call that reaches it.

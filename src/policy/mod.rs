@@ -175,19 +175,21 @@ impl Policy {
                 return Err(refusal);
             }
         };
-        self.let_in(trail, (now, unix)).await?;
+        // Authenticating may have taken its time, and what follows goes by the present.
+        let moment = (self.clock.tick(), self.clock.unix_secs());
+        self.let_in(trail, moment).await?;
 
         if let Some(held) = trail.caller.scopes() {
             authz::check(&route.scopes, held)?;
             count::scopes(&self.metrics, &route.scopes, held);
         }
         let by_token = matches!(trail.caller, Caller::Tep(_));
-        authz::money(&route, by_token, self.authn.verifier().revocations(), now)?;
+        authz::money(&route, by_token, self.authn.verifier().revocations(), self.clock.tick())?;
 
         // A batch costs as many calls as it holds; how many that is only its body can tell, so it is read first.
         let batch = route.operation == Operation::WalletResolveBatch;
         if !batch {
-            self.limit(client, trail, 1, (now, unix)).await?;
+            self.limit(client, trail, 1).await?;
         }
 
         let head = request.head();
@@ -201,9 +203,7 @@ impl Policy {
             self.look_again(&route, &trail.caller)?;
         }
         if batch {
-            // Reading it took its time.
-            let moment = (self.clock.tick(), self.clock.unix_secs());
-            self.limit(client, trail, body.as_deref().map_or(1, batch_size), moment).await?;
+            self.limit(client, trail, body.as_deref().map_or(1, batch_size)).await?;
         }
         Ok(Permit { route, body })
     }
@@ -229,19 +229,18 @@ impl Policy {
         route: Arc<Route>,
     ) -> Result<Permit, Refusal> {
         let read = self.read_client(request, client, trail, &route).await;
-        let moment = (self.clock.tick(), self.clock.unix_secs());
         let (body, form) = match read {
             Ok(read) => read,
             Err(refusal) => {
-                self.limit(client, trail, 1, moment).await?;
+                self.limit(client, trail, 1).await?;
                 return Err(refusal);
             }
         };
-        self.let_in(trail, moment).await?;
+        self.let_in(trail, (self.clock.tick(), self.clock.unix_secs())).await?;
         let now = u64::try_from(self.clock.unix().as_millis()).unwrap_or(u64::MAX);
         let poll = Poll::of(&self.devices, route.operation, &trail.caller, &form, now).await?;
         if poll != Poll::OnTime {
-            self.limit(client, trail, 1, moment).await.map_err(|refusal| poll.refused(refusal))?;
+            self.limit(client, trail, 1).await.map_err(|refusal| poll.refused(refusal))?;
         }
         Ok(Permit { route, body: Some(body) })
     }

@@ -1,8 +1,8 @@
 -- The token bucket of src/policy/rate_limit/bucket.rs, by the server's own clock.
 --
 -- KEYS[1]  the bucket: "micros part", the time at which it is full again, in microseconds and `rate`ths of one
--- ARGV     time of a token (whole microseconds, part), rate, capacity, tokens handed back, their window (unused),
---          tokens wished for a lease, 1 when calls only ask and take nothing, then what
+-- ARGV     time of a token (whole microseconds, part), rate, capacity, tokens handed back, microseconds beyond a second
+--          that they were out, tokens wished for a lease, 1 when calls only ask and take nothing, then what
 --          each call costs
 -- Answers  tokens leased, tokens left, microseconds until full, 0, then for each call: 0 granted, -1 never, else the
 --          microseconds after which it would be granted
@@ -10,7 +10,7 @@
 -- A time is two numbers, so that no product comes near 2^53 and nothing is ever rounded. A key that is not there is a
 -- full bucket. After a fail-over the clock may have gone back: then the bucket counts as empty at most, never as fuller.
 local whole, part, rate, capacity = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local back, wish = tonumber(ARGV[5]), tonumber(ARGV[7])
+local back, late, wish = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local looks = ARGV[8] == '1'
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -51,7 +51,9 @@ local function take(tokens)
   changed = true
 end
 if back > 0 then
-  missing, missing_part = sub(missing, missing_part, time_of(back))
+  -- Less what may have been refilled in their place meanwhile, a second of which is allowed for.
+  local credit, credit_part = time_of(back)
+  if credit >= late then missing, missing_part = sub(missing, missing_part, credit - late, credit_part) end
   if missing < 0 then missing, missing_part = 0, 0 end
   changed = true
 end

@@ -10,9 +10,9 @@ use futures::{StreamExt as _, stream};
 use tokio::task::JoinHandle;
 
 use super::super::shard::Slot;
-use super::hold::{Back, Hold};
+use super::hold::Back;
 use super::question::{Question, Terms};
-use super::{RESETS, Shared};
+use super::{Entry, RESETS, Shared};
 use crate::clock::Tick;
 use crate::store::StoreError;
 use crate::store::redis::{Redis, Script};
@@ -85,7 +85,13 @@ impl Shared {
             }
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
-                Ok(()) = resets.changed() => self.each_hold(Hold::forget_refusal),
+                Ok(()) = resets.changed() => {
+                    let now = self.clock.tick();
+                    self.each_entry(|entry| {
+                        entry.hold.forget_refusal(now);
+                        entry.mark.forget(now);
+                    });
+                }
             }
         }
     }
@@ -94,6 +100,10 @@ impl Shared {
     /// One that does not get to say so counts for some seconds more.
     pub async fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
+        self.say_leaving().await;
+    }
+
+    async fn say_leaving(&self) {
         let args = [self.name.as_bytes()];
         if let Err(error) = self.redis.script(&self.scripts.leave, &[PRESENT.as_bytes()], &args, self.deadline).await {
             log::debug!("limits: the others are not told that this instance is going: {error}");
@@ -111,6 +121,10 @@ impl Shared {
         if let Some(count) = count {
             self.instances.store(count.max(1), Ordering::Relaxed);
             self.metrics.limit_instances.set(i64::from(count.max(1)));
+        }
+        if self.leaving.load(Ordering::Relaxed) {
+            // Said meanwhile; this may have been the last word.
+            self.say_leaving().await;
         }
         // The one with the instances has been asked; the others are to say just that they are there.
         let at = self.redis.server_of(PRESENT.as_bytes());
@@ -137,30 +151,32 @@ impl Shared {
         let mut untold = Vec::new();
         for shard in &self.shards {
             shard.lock().retain(|slot, entry| {
-                // While a question is under way, the next one takes them along.
+                // While a question is under way, the next one takes them along; without the store they wait for it.
                 if !entry.asking
+                    && entry.hold.is_needed()
+                    && self.asks(slot)
                     && let Some(question) = entry.question
                     && let Some(back) = entry.hold.give_back_void(now)
                 {
                     void.push((*slot, question, back));
                 }
-                untold.extend(entry.hold.untold_mark(now).map(|left| (*slot, left)));
-                entry.asking || entry.hold.matters(now)
+                untold.extend(entry.mark.untold(now).map(|_| *slot));
+                entry.asking || entry.hold.matters(now) || entry.mark.matters(now)
             });
         }
         self.tell_marks(untold).await;
         let hand_back = async |(slot, question, back): (Slot, Question, Back)| {
-            // What cannot be handed back stays taken: to grant less is safe.
-            if self.asks(&slot) {
-                let _ = self.question(&slot, &question, Terms { back, ..Terms::default() }, &[]).await;
+            // What is lost on its way stays taken: to grant less is safe.
+            if let Ok(told) = self.question(slot, question, Terms { back, ..Terms::default() }, Vec::new()).await {
+                self.with_entry(&slot, |entry| entry.hold.note(&told, now));
             }
         };
         stream::iter(void).for_each_concurrent(AT_ONCE, hand_back).await;
     }
 
-    fn each_hold(&self, mut then: impl FnMut(&mut Hold)) {
+    fn each_entry(&self, mut then: impl FnMut(&mut Entry)) {
         for shard in &self.shards {
-            shard.lock().values_mut().for_each(|entry| then(&mut entry.hold));
+            shard.lock().values_mut().for_each(&mut then);
         }
     }
 }

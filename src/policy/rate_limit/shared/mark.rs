@@ -20,9 +20,9 @@ impl Shared {
     pub(super) fn look_at_mark(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Wait> {
         let slot = Slot { family: mark.family, key };
         if !self.asks(&slot) {
-            return Answer::Now(self.with_hold(&slot, |hold| hold.known_mark(now)).unwrap_or(Wait::No));
+            return Answer::Now(self.with_entry(&slot, |entry| entry.mark.stands(now)).unwrap_or(Wait::No));
         }
-        if let Some(known) = self.entry(slot, |entry| entry.hold.marked(now)) {
+        if let Some(known) = self.entry(slot, |entry| entry.mark.look(now)) {
             self.metrics.limit_answers.inc(LimitAnswer::Remembered);
             return Answer::Now(known);
         }
@@ -34,10 +34,9 @@ impl Shared {
             let told = own.mark(&slot, Duration::ZERO, lasts).await;
             own.entry(slot, |entry| {
                 if let Ok(Marked { wait, .. }) = told {
-                    // By when it was asked, so that it ends here no later than there.
-                    entry.hold.remember_mark(wait, asked);
+                    entry.mark.remember(wait, asked);
                 }
-                entry.hold.known_mark(own.clock.tick())
+                entry.mark.stands(own.clock.tick())
             })
         }))
     }
@@ -51,7 +50,7 @@ impl Shared {
                 own.metrics.limit_answers.inc(LimitAnswer::Asked);
                 match own.mark(&slot, lasts, lasts).await {
                     Ok(marked) => {
-                        own.entry(slot, |entry| entry.hold.remember_mark(marked.wait, asked));
+                        own.entry(slot, |entry| entry.mark.remember(marked.wait, asked));
                         marked
                     }
                     Err(_) => own.mark_here(slot, lasts, own.clock.tick()),
@@ -63,20 +62,27 @@ impl Shared {
 
     fn mark_here(&self, slot: Slot, lasts: Duration, now: Tick) -> Marked {
         self.metrics.limit_answers.inc(LimitAnswer::WithoutStore);
-        self.entry(slot, |entry| entry.hold.mark_here(lasts, now))
+        self.entry(slot, |entry| entry.mark.set_here(lasts, now))
     }
 
     /// Tells the store of marks that were set without it.
-    pub(super) async fn tell_marks(&self, untold: Vec<(Slot, Duration)>) {
-        for (slot, left) in untold {
-            if self.asks(&slot) && self.mark(&slot, left, left).await.is_ok() {
-                self.with_hold(&slot, super::Hold::told_mark);
+    pub(super) async fn tell_marks(&self, untold: Vec<Slot>) {
+        for slot in untold {
+            let left = self.with_entry(&slot, |entry| entry.mark.untold(self.clock.tick())).flatten();
+            let Some(left) = left.filter(|_| self.asks(&slot)) else { continue };
+            if self.mark(&slot, left, left).await.is_ok()
+                && self.with_entry(&slot, |entry| entry.mark.told()) == Some(false)
+            {
+                // It was lifted while the store was being told. If that does not get there, it stands until it ends or
+                // is lifted again.
+                let _ = self.script(&self.scripts.reset, &slot, &[], self.deadline).await;
             }
         }
     }
 
     async fn mark(&self, slot: &Slot, wish: Duration, most: Duration) -> Result<Marked, StoreError> {
         let args = [wish, most].map(|time| time.as_micros().to_string());
-        self.run(&self.scripts.mark, slot, &args, question::marked).await
+        let answer = self.script(&self.scripts.mark, slot, &args, self.deadline).await;
+        self.noted(slot, answer.and_then(question::marked))
     }
 }

@@ -6,25 +6,29 @@
 //! script, and all scripts share a connection. A lease that runs low is renewed while it still serves, and calls that came
 //! while a question was under way are served by what it brought.
 //!
-//! Buckets of one call lie on different servers of a cluster, so "all or none" is put together here: each is asked, and if
-//! one refuses, the others' tokens are handed back.
+//! Buckets of one call lie on different servers of a cluster, so "all or none" is put together here ([`decide`]): each is
+//! asked, and unless all agree, what any of them gave goes back. So does what a call was given that is no longer there, and
+//! what an answer took that came too late.
 //!
 //! # Without the store
-//! What does not answer within the deadline counts as lost, and soon nobody asks any more ([`health`]). Then each policy's own rule
-//! holds: `local` counts in this process, with the limit divided by the number of instances last seen; `closed`
-//! refuses with 503; `open` lets through. It holds for all limits of a call as soon as one of them is not answered, also for
-//! those that Redis has answered: a call may be let through then that one of them refused. An answer that comes too late has
-//! taken its tokens all the same. No question holds a call up for longer than two deadlines, its own and that of a
-//! question that was under way. [Marks](Policy::mark) hold by what this instance knows ([`mark`]).
+//! What does not answer within the deadline counts as lost, and soon nobody asks any more ([`health`]). Then each policy's own
+//! rule holds: `local` counts in this process, with the limit divided by the number of instances last seen; `closed`
+//! refuses with 503; `open` lets through. It holds for the limits that nothing was heard of, and only for those: a refusal
+//! by any other refuses. No call is held up for longer than two deadlines, its own question's and that of
+//! the one that was under way. [Marks](Policy::mark) hold by what this instance knows ([`mark`]).
 //!
 //! # Memory
-//! Holds of keys that are quiet are dropped by the sweep. Past the bound all are dropped that hold nothing but what the
-//! store knows, too: they only saved questions.
+//! Holds of keys that are quiet are dropped by the sweep. Past the bound those go first that hold nothing but what the
+//! store knows, too: they only saved questions; then leases, which are void soon; then marks that the store has not been
+//! told of. What is being asked about stays: there are no more of these than calls.
 
 mod ask;
 mod chores;
+mod claims;
+mod decide;
 mod health;
 mod hold;
+mod known_mark;
 mod mark;
 mod question;
 #[cfg(test)]
@@ -43,15 +47,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use futures::future::{BoxFuture, join_all};
+use futures::future::{BoxFuture, ready};
 use parking_lot::{Mutex, MutexGuard};
-use smallvec::SmallVec;
 
 use self::ask::Waiting;
 use self::health::Servers;
 use self::hold::Hold;
+use self::known_mark::KnownMark;
 use self::question::Question;
-use self::without::Alone;
 use super::buckets::Buckets;
 use super::engine::{Answer, Charge, Engine, Marked, Outcome, Taken};
 use super::key::LimitKey;
@@ -59,13 +62,16 @@ use super::policies::Policy;
 use super::rule::{Standing, Wait};
 use super::shard::Slot;
 use crate::clock::{Clock, Tick};
-use crate::metrics::{LimitAnswer, Metrics};
+use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::store::redis::{Redis, Script};
 
 const SHARDS: usize = 64;
-/// Upper bound of the memory that a hold takes, with its place in the index.
-const BYTES_PER_HOLD: usize = 320;
+/// Upper bound of the memory that a hold takes: its place in an index that is at least seven sixteenths full, and one call
+/// that waits.
+const BYTES_PER_HOLD: usize = size_of::<(Slot, Entry)>() * 16 / 7 + 128;
+/// Fewest holds of a shard, however little memory is allowed.
+const FEWEST: usize = 32;
 /// The topic on which instances tell each other that somebody's limits were reset.
 const RESETS: &str = "limits";
 
@@ -105,6 +111,7 @@ struct Scripts {
 #[derive(Default)]
 struct Entry {
     hold: Hold,
+    mark: KnownMark,
     /// Its numbers, once it has been asked about.
     question: Option<Question>,
     asking: bool,
@@ -154,7 +161,7 @@ impl Shared {
 
     /// Bounds the memory for what is known of shared buckets.
     pub fn set_max_bytes(&self, max_bytes: usize) {
-        self.most_per_shard.store((max_bytes / SHARDS / BYTES_PER_HOLD).max(32), Ordering::Relaxed);
+        self.most_per_shard.store((max_bytes / SHARDS / BYTES_PER_HOLD).max(FEWEST), Ordering::Relaxed);
     }
 
     /// Whether the store is being asked, all of it; of what is not, each policy's own rule holds.
@@ -178,142 +185,38 @@ impl Shared {
         self.shards[(self.hasher.hash_one(slot) >> 40) as usize % SHARDS].lock()
     }
 
-    /// What can be said of one bucket without asking.
-    fn answer(&self, bucket: &Bucket, now: Tick) -> Option<Standing> {
-        let (standing, runs_low) = self.entry(bucket.slot, |entry| {
-            let standing = entry.hold.answer(bucket.cost, now)?;
-            let runs_low = !entry.asking && entry.hold.runs_low();
-            if runs_low {
-                entry.asking = true;
-                entry.question = Some(bucket.question);
-            }
-            Some((standing, runs_low))
-        })?;
-        if runs_low && let Some(own) = self.own.upgrade() {
-            own.spawn_asking(bucket.slot, bucket.question, true);
-        }
-        let from = if standing.wait == Wait::No { LimitAnswer::Lease } else { LimitAnswer::Remembered };
-        self.metrics.limit_answers.inc(from);
-        Some(standing)
-    }
-
     /// What is known of a bucket, from now on at least that it was asked about.
     fn entry<T>(&self, slot: Slot, then: impl FnOnce(&mut Entry) -> T) -> T {
         let mut shard = self.place(&slot);
-        if !shard.contains_key(&slot) && shard.len() >= self.most_per_shard.load(Ordering::Relaxed) {
-            shard.retain(|_, entry| entry.asking || entry.hold.is_needed());
+        let most = self.most_per_shard.load(Ordering::Relaxed);
+        if shard.len() >= most && !shard.contains_key(&slot) {
+            make_room(&mut shard, most, self.clock.tick());
         }
         then(shard.entry(slot).or_default())
     }
 
-    fn with_hold<T>(&self, slot: &Slot, then: impl FnOnce(&mut Hold) -> T) -> Option<T> {
-        self.place(slot).get_mut(slot).map(|entry| then(&mut entry.hold))
-    }
-
-    fn without_store(&self, alone: &Alone, now: Tick) -> Outcome {
-        self.metrics.limit_answers.inc(LimitAnswer::WithoutStore);
-        alone.decide(&self.local, now)
-    }
-
-    /// The outcome, once every bucket that matters has answered. Where one refuses, the others' tokens go back.
-    fn conclude(&self, claims: &Claims, answers: &[Option<Standing>], now: Tick) -> Outcome {
-        let admitted = claims.buckets.iter().zip(answers).all(|(bucket, answer)| !bucket.refuses(answer.as_ref()));
-        let standing = |(bucket, answer): (&Bucket, &Option<Standing>)| match answer {
-            Some(standing) if !admitted && standing.wait == Wait::No => {
-                self.with_hold(&bucket.slot, |hold| hold.hand_back(bucket.cost, now));
-                Standing { remaining: standing.remaining.saturating_add(bucket.cost), ..*standing }
-            }
-            Some(standing) => *standing,
-            // Not asked: another one has refused.
-            None => self.with_hold(&bucket.slot, |hold| hold.standing(Wait::No, now)).unwrap_or(UNKNOWN),
-        };
-        let of_buckets: SmallVec<[Standing; 2]> = claims.buckets.iter().zip(answers).map(standing).collect();
-        let standings = claims.of.iter().map(|at| of_buckets.get(*at).copied().unwrap_or(UNKNOWN)).collect();
-        Outcome { admitted, standings, lost: false }
-    }
-
-    /// Asks for what could not be answered, and decides.
-    async fn decide(self: Arc<Self>, claims: Claims, mut answers: Answers, alone: Alone) -> Outcome {
-        let open = claims.buckets.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
-        let told = join_all(open.map(|(bucket, _)| self.ask(bucket))).await;
-        let now = self.clock.tick();
-        let mut told = told.into_iter();
-        for answer in answers.iter_mut().filter(|answer| answer.is_none()) {
-            *answer = told.next().flatten();
-        }
-        if answers.iter().all(Option::is_some) {
-            return self.conclude(&claims, &answers, now);
-        }
-        for (bucket, answer) in claims.buckets.iter().zip(&answers) {
-            if answer.is_some_and(|standing| standing.wait == Wait::No) {
-                self.with_hold(&bucket.slot, |hold| hold.hand_back(bucket.cost, now));
-            }
-        }
-        self.without_store(&alone, now)
+    fn with_entry<T>(&self, slot: &Slot, then: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        self.place(slot).get_mut(slot).map(then)
     }
 }
 
-type Answers = SmallVec<[Option<Standing>; 2]>;
-
-/// What is said of a bucket of which nothing is known.
-const UNKNOWN: Standing = Standing { remaining: 0, wait: Wait::No, full_in: 0 };
-
-/// What one call asks of one bucket.
-struct Bucket {
-    slot: Slot,
-    cost: u32,
-    report_only: bool,
-    question: Question,
-}
-
-impl Bucket {
-    fn refuses(&self, answer: Option<&Standing>) -> bool {
-        !self.report_only && answer.is_some_and(|standing| standing.wait != Wait::No)
-    }
-}
-
-/// A call's charges by bucket: those on one bucket count together.
-struct Claims {
-    buckets: SmallVec<[Bucket; 2]>,
-    /// The bucket of each charge.
-    of: SmallVec<[usize; 2]>,
-}
-
-impl Claims {
-    fn new(charges: &[Charge<'_>]) -> Claims {
-        let mut claims = Claims { buckets: SmallVec::new(), of: SmallVec::new() };
-        for charge in charges {
-            let slot = Slot { family: charge.policy.family, key: charge.key };
-            let at = claims.buckets.iter().position(|bucket| bucket.slot == slot);
-            let at = at.unwrap_or_else(|| {
-                let question = Question::new(charge.policy);
-                let report_only = charge.policy.report_only;
-                claims.buckets.push(Bucket { slot, cost: 0, report_only, question });
-                claims.buckets.len() - 1
-            });
-            if let Some(bucket) = claims.buckets.get_mut(at) {
-                bucket.cost = bucket.cost.saturating_add(charge.cost);
-            }
-            claims.of.push(at);
+fn make_room(shard: &mut HashMap<Slot, Entry, RandomState>, most: usize, now: Tick) {
+    let worth: [fn(&Entry, Tick) -> bool; 3] = [
+        |entry, now| entry.hold.is_needed() || entry.mark.untold(now).is_some(),
+        |entry, now| entry.mark.untold(now).is_some(),
+        |_, _| false,
+    ];
+    for keep in worth {
+        shard.retain(|_, entry| entry.asking || keep(entry, now));
+        if shard.len() < most {
+            return;
         }
-        claims
     }
 }
 
 impl Engine for Shared {
     fn take(&self, now: Tick, charges: &[Charge<'_>]) -> Taken {
-        let claims = Claims::new(charges);
-        if !self.is_up() && !claims.buckets.iter().all(|bucket| self.asks(&bucket.slot)) {
-            return Taken::Now(self.without_store(&Alone::new(charges, self.instances()), now));
-        }
-        let answers: Answers = claims.buckets.iter().map(|bucket| self.answer(bucket, now)).collect();
-        let refused = claims.buckets.iter().zip(&answers).any(|(bucket, answer)| bucket.refuses(answer.as_ref()));
-        match self.own.upgrade() {
-            Some(own) if !refused && answers.iter().any(Option::is_none) => {
-                Taken::Later(Box::pin(own.decide(claims, answers, Alone::new(charges, self.instances()))))
-            }
-            _ => Taken::Now(self.conclude(&claims, &answers, now)),
-        }
+        self.decide_on(now, charges)
     }
 
     fn marked(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Wait> {
@@ -330,7 +233,10 @@ impl Engine for Shared {
         policy: &'a Policy,
         key: LimitKey,
     ) -> BoxFuture<'a, Result<Standing, StoreError>> {
-        Box::pin(self.standing(policy, key))
+        match self.own.upgrade() {
+            Some(own) => Box::pin(own.standing(policy, key)),
+            None => Box::pin(ready(Err(StoreError::Internal("the limits are gone".to_owned())))),
+        }
     }
 
     fn reset<'a>(&'a self, policy: &'a Policy, key: LimitKey) -> BoxFuture<'a, Result<(), StoreError>> {

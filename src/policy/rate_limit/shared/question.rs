@@ -6,7 +6,8 @@ use super::super::key::LimitKey;
 use super::super::policies::{Family, Policy};
 use super::super::rule::{Rule, Wait};
 use super::Marked;
-use super::hold::{Back, Told};
+use super::hold::{Back, LEASE, Told};
+use crate::clock::Tick;
 use crate::store::StoreError;
 
 /// A policy's numbers as its script takes them.
@@ -21,6 +22,9 @@ pub(super) struct Question {
     rate: u64,
     capacity: u64,
 }
+
+/// Microseconds that nothing is out for: far beyond any refill, and exact in Lua.
+const LATEST: u64 = 1 << 52;
 
 /// What goes with the calls of one question.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,10 +60,15 @@ impl Question {
     }
 
     /// The script's arguments.
-    pub fn args(&self, terms: Terms, costs: &[u32]) -> Vec<String> {
+    pub fn args(&self, terms: Terms, costs: &[u32], now: Tick) -> Vec<String> {
         let Terms { wish, back, looks } = terms;
+        let out = now.since(back.origin.asked);
+        let when = match self.kind {
+            Kind::Bucket => u64::try_from(out.saturating_sub(LEASE).as_micros()).unwrap_or(u64::MAX).min(LATEST),
+            Kind::Window => back.origin.window,
+        };
         let own = [self.whole, self.part, self.rate, self.capacity];
-        let numbers = own.into_iter().chain([back.tokens.into(), back.window, wish.into(), looks.into()]);
+        let numbers = own.into_iter().chain([back.tokens.into(), when, wish.into(), looks.into()]);
         numbers.map(|number: u64| number.to_string()).chain(costs.iter().map(u32::to_string)).collect()
     }
 }

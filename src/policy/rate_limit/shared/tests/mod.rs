@@ -1,5 +1,6 @@
 //! Against real servers.
 
+mod back;
 mod cluster;
 mod door;
 mod lost;
@@ -8,9 +9,13 @@ mod several;
 
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use super::testing::{PATIENT, engine, engine_by, started, until};
 use super::*;
+use crate::clock::ManualClock;
 use crate::config::{LimitAlgorithm, LimitPolicy, OnStoreFailure};
+use crate::metrics::LimitAnswer;
 use crate::model::UserId;
 use crate::store::redis::testing::Server;
 
@@ -37,4 +42,25 @@ async fn take(engine: &Shared, charges: &[Charge<'_>]) -> Outcome {
 
 async fn one(engine: &Shared, policy: &Policy, key: LimitKey) -> Outcome {
     take(engine, &[Charge { policy, key, cost: 1 }]).await
+}
+
+/// How much is left of a bucket, by the store's word.
+async fn left(engine: &Shared, policy: &Policy, key: LimitKey) -> u32 {
+    Engine::look_at(engine, engine.clock.tick(), policy, key).await.unwrap().remaining
+}
+
+/// Asks the store until so much is left.
+async fn until_left(engine: &Shared, policy: &Policy, key: LimitKey, tokens: u32) {
+    while left(engine, policy, key).await != tokens {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// An engine by a clock that the test moves.
+async fn by_hand(server: &Server) -> (Arc<Shared>, ManualClock) {
+    let (clock, hand) = Clock::manual(1_700_000_000);
+    let engine = engine_by(server.port, PATIENT, clock);
+    tokio::spawn(engine.clone().look_after());
+    until(|| engine.is_up()).await;
+    (engine, hand)
 }

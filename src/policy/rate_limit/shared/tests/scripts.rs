@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use redis::{Commands as _, Connection, Value};
 
-use super::super::hold::{Back, Told};
+use super::super::hold::{Back, Origin, Told};
 use super::super::question::{Terms, told};
 use super::*;
 use crate::policy::rate_limit::rule::State;
@@ -35,7 +35,7 @@ impl Hand {
         let at = [("s", micros / 1_000_000), ("us", micros % 1_000_000)];
         self.connection.hset_multiple::<_, _, _, ()>("clock", &at).unwrap();
         let mut call = self.script.key("tested");
-        for arg in self.question.args(terms, costs) {
+        for arg in self.question.args(terms, costs, Tick(micros * 1000)) {
             call.arg(arg);
         }
         let value: Value = call.invoke(&mut self.connection).unwrap();
@@ -103,7 +103,8 @@ fn a_clock_that_jumps_back_grants_nothing() {
             out -= back.tokens;
             let told = hand.ask(now, Terms { wish: 5, back, looks: false }, &[3]);
             out += told.leased + if told.waits == [Wait::No] { 3 } else { 0 };
-            leases.push_back(Back { tokens: told.leased, window: told.window });
+            let origin = Origin { asked: Tick(now * 1000), window: told.window };
+            leases.push_back(Back { tokens: told.leased, origin });
         }
         assert!((638..=640).contains(&out), "{algorithm:?}: {out}");
         let emptied = hand.ask(now, Terms::default(), &[]).left;
@@ -199,5 +200,24 @@ fn a_look_takes_nothing_and_a_bucket_of_any_configurable_size_is_counted() {
         assert_eq!(told.left, verdict.standing.remaining);
         assert_eq!(told.waits[0] == Wait::No, verdict.granted.is_some());
         state = verdict.granted.unwrap_or(state);
+    }
+}
+
+/// What was out for longer than a second goes back less what the bucket was refilled by since: what other calls were given in
+/// its place.
+#[test]
+fn what_goes_back_late_goes_back_less_what_was_refilled_in_its_place() {
+    let server = Server::start(&[]);
+    // 10 a second, 640 in all.
+    let policy = policy(600, 40, LimitAlgorithm::TokenBucket, OnStoreFailure::Local);
+    let mut hand = Hand { connection: server.connection(), script: by_hand(BUCKET), question: Question::new(&policy) };
+    let start = 1_700_000_000_000_000;
+    for (after, left) in [(0, 20), (1_000_000, 30), (1_500_000, 30), (2_500_000, 30), (4_000_000, 40), (9_000_000, 90)]
+    {
+        hand.connection.del::<_, ()>("tested").unwrap();
+        assert_eq!(hand.ask(start, Terms::default(), &[640]).left, 0);
+        let origin = Origin { asked: Tick(start * 1000), window: 0 };
+        let back = Terms { back: Back { tokens: 20, origin }, ..Terms::default() };
+        assert_eq!(hand.ask(start + after, back, &[]).left, left, "{after} microseconds");
     }
 }
