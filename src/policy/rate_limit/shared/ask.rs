@@ -16,12 +16,13 @@ use super::decide::Given;
 use super::hold::{Hold, Origin, Told};
 use super::question::{self, Kind, Question, Terms};
 use super::{RESETS, Shared};
+use crate::clock::Tick;
 use crate::metrics::LimitAnswer;
 use crate::store::StoreError;
 use crate::store::redis::Script;
 
-/// Calls that share one question at most: a script runs for so long that others wait for it.
-const MOST_CALLS: usize = 64;
+/// Calls that share one question at most: a script runs for so long that others wait for it, half a millisecond with these.
+const MOST_CALLS: usize = 512;
 /// How long an answer is listened for that comes too late: what it took goes back.
 const LATE: Duration = Duration::from_secs(5);
 /// How long a call waits, in deadlines: for the question that is under way and for its own. Where so many calls wait for one
@@ -94,15 +95,7 @@ impl Shared {
         Ok(told)
     }
 
-    fn came_too_late(
-        &self,
-        slot: Slot,
-        question: Question,
-        terms: Terms,
-        told: &Told,
-        costs: &[u32],
-        asked: crate::clock::Tick,
-    ) {
+    fn came_too_late(&self, slot: Slot, question: Question, terms: Terms, told: &Told, costs: &[u32], asked: Tick) {
         let granted = told.waits.iter().zip(costs).filter(|(wait, _)| **wait == Wait::No && !terms.looks);
         let tokens = granted.fold(told.leased, |sum, (_, cost)| sum.saturating_add(*cost));
         let origin = Origin { asked, window: told.window };
@@ -151,18 +144,14 @@ impl Shared {
     /// Makes a bucket full. What other instances hold of it on lease may still go back into it for a second.
     pub(super) async fn start_afresh(&self, policy: &Policy, key: LimitKey) -> Result<(), StoreError> {
         let slot = Slot { family: policy.family, key };
-        // What this instance has counted by itself it can forget whatever the store says. Before and after: what is asked
-        // meanwhile may be answered by what was there.
-        let forget = || {
-            let now = self.clock.tick();
-            self.with_entry(&slot, |entry| {
-                entry.hold.start_afresh(now);
-                entry.mark.lift(now);
-            });
-        };
-        forget();
         let reset = self.script(&self.scripts.reset, &slot, &[], self.deadline).await;
-        forget();
+        // What this instance has counted by itself it can forget whatever the store says. After it: what was asked before may
+        // have been answered by what was there.
+        let now = self.clock.tick();
+        self.entry(slot, |entry| {
+            entry.hold.start_afresh(now);
+            entry.mark.lift(now);
+        });
         self.local.forget(&policy.share(self.instances()), key);
         reset?;
         // Others that remember a refusal ask again. One that is not reached does within a second, for a mark when it ends.

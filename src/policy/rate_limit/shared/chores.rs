@@ -164,14 +164,18 @@ impl Shared {
                 entry.asking || entry.hold.matters(now) || entry.mark.matters(now)
             });
         }
-        self.tell_marks(untold).await;
-        let hand_back = async |(slot, question, back): (Slot, Question, Back)| {
-            // What is lost on its way stays taken: to grant less is safe.
-            if let Ok(told) = self.question(slot, question, Terms { back, ..Terms::default() }, Vec::new()).await {
-                self.with_entry(&slot, |entry| entry.hold.note(&told, now));
+        let hand_back = |(slot, question, back): (Slot, Question, Back)| {
+            let shared = self.clone();
+            async move {
+                // What is lost on its way stays taken: to grant less is safe.
+                if let Ok(told) = shared.question(slot, question, Terms { back, ..Terms::default() }, Vec::new()).await
+                {
+                    shared.with_entry(&slot, |entry| entry.hold.note(&told, now));
+                }
             }
         };
-        stream::iter(void).for_each_concurrent(AT_ONCE, hand_back).await;
+        let handed_back = stream::iter(void).for_each_concurrent(AT_ONCE, hand_back);
+        futures::join!(handed_back, self.tell_marks(untold));
     }
 
     fn each_entry(&self, mut then: impl FnMut(&mut Entry)) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use smallvec::SmallVec;
+use tokio::runtime::Handle;
 
 use super::claims::{Bucket, Claims};
 use super::hold::Origin;
@@ -149,16 +150,22 @@ impl Shared {
         Outcome { admitted, standings, lost }
     }
 
-    /// Takes tokens back that a call was given and did not use.
+    /// Takes tokens back that a call was given and did not use. Those of a key without leases go back to the store at once:
+    /// another instance may be refusing for want of them.
     pub(super) fn hand_back(&self, bucket: &Bucket, tokens: u32, origin: Origin) {
         if tokens == 0 {
             return;
         }
         let now = self.clock.tick();
-        self.entry(bucket.slot, |entry| {
+        let go_back = self.entry(bucket.slot, |entry| {
             // What was known of it may have been dropped meanwhile.
             entry.question = Some(bucket.question);
-            entry.hold.hand_back(tokens, origin, now);
+            let at_once = entry.hold.hand_back(tokens, origin, now) && !entry.asking && Handle::try_current().is_ok();
+            entry.asking |= at_once;
+            at_once
         });
+        if go_back && let Some(own) = self.own.upgrade() {
+            own.spawn_asking(*bucket, true);
+        }
     }
 }

@@ -7,9 +7,10 @@
 //! besides; the store gives at most a twentieth of what is left. A lease is void after [`LEASE`], and what was not used
 //! goes back, with the next question or by the sweep.
 //!
-//! So over any time T no more is admitted than the bucket and the refill of T and that second. For what is out at one time has
-//! been taken within the last second, and the bucket it was taken from has been refilled for no longer than that since.
-//! What goes back later goes back less what was refilled in its place beyond the second (`bucket.lua`).
+//! So over any time T no more is admitted than the bucket and the refill of T and that second. What is out was taken within
+//! the last second, when the bucket could be refilled in its place; what goes back later goes back less what was refilled
+//! beyond the second (`bucket.lua`). And nobody holds leases, one after the other, that it has no use for while the bucket
+//! fills up beside them: what a key does not use does not count for its [`pace`], and a lease is the twentieth of a second's use.
 //!
 //! The next lease is fetched while the last eighth of this one is being used, if that is a whole token at least, so that
 //! hardly a call of a busy key waits for the store. Tokens keep to the question that brought them ([`Origin`]): what is left
@@ -80,6 +81,8 @@ pub(super) struct Hold {
     refused: Refusal,
     /// When somebody may have reset the bucket: what was asked before says nothing of it.
     forgotten_at: Tick,
+    /// When it was reset here: what was taken before was taken from another bucket.
+    reset_at: Tick,
 }
 
 impl Hold {
@@ -126,7 +129,7 @@ impl Hold {
     /// Takes in an answer to calls of these costs, asked at `asked`. Returns how each stands.
     pub fn learn(&mut self, told: &Told, costs: &[u32], asked: Tick, now: Tick) -> Vec<Standing> {
         self.set_aside();
-        self.spare = told.leased;
+        self.spare = if asked >= self.reset_at { told.leased } else { 0 };
         self.leased = told.leased;
         self.origin = Origin { asked, window: told.window };
         self.note(told, now);
@@ -152,13 +155,20 @@ impl Hold {
         }
     }
 
-    /// Takes tokens back that a call was given and did not use.
-    pub fn hand_back(&mut self, tokens: u32, origin: Origin, now: Tick) {
-        if origin == self.origin && now < self.void_at() {
+    /// Takes tokens back that a call was given and did not use. True: this key has no lease that they could go to, and
+    /// others may need them at once.
+    pub fn hand_back(&mut self, tokens: u32, origin: Origin, now: Tick) -> bool {
+        self.pace.uncount(tokens);
+        if origin.asked < self.reset_at {
+            return false;
+        }
+        let leased = self.leased > 0 && origin == self.origin && now < self.void_at();
+        if leased {
             self.spare = self.spare.saturating_add(tokens);
         } else {
             self.aside.put(tokens, origin);
         }
+        !leased
     }
 
     /// How the key stands by what is known; refill since then is left out, so it is a lower bound.
@@ -169,7 +179,7 @@ impl Hold {
 
     /// The bucket is full by somebody's word: nothing that was known of it holds, and nothing goes back into it.
     pub fn start_afresh(&mut self, now: Tick) {
-        (self.spare, self.aside) = (0, Aside::default());
+        (self.spare, self.aside, self.reset_at) = (0, Aside::default(), now);
         self.forget_refusal(now);
     }
 

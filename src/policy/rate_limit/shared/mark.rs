@@ -28,7 +28,8 @@ impl Shared {
         }
         let Some(own) = self.own.upgrade() else { return Answer::Now(Wait::No) };
         let lasts = mark.per;
-        Answer::Later(Box::pin(async move {
+        // In a task of its own: whoever goes away before the answer must not leave the others without it.
+        let looking = tokio::spawn(async move {
             let asked = own.clock.tick();
             own.metrics.limit_answers.inc(LimitAnswer::Asked);
             let told = own.mark(&slot, Duration::ZERO, lasts).await;
@@ -38,7 +39,8 @@ impl Shared {
                 }
                 entry.mark.stands(own.clock.tick())
             })
-        }))
+        });
+        Answer::Later(Box::pin(async move { looking.await.unwrap_or(Wait::No) }))
     }
 
     pub(super) fn take_mark(&self, now: Tick, mark: &Policy, key: LimitKey) -> Answer<Marked> {

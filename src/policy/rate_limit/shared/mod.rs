@@ -14,7 +14,7 @@
 //! What does not answer within the deadline counts as lost, and soon nobody asks any more ([`health`]). Then each policy's own
 //! rule holds: `local` counts in this process, with the limit divided by the number of instances last seen; `closed`
 //! refuses with 503; `open` lets through. It holds for the limits that nothing was heard of, and only for those: a refusal
-//! by any other refuses. No call is held up for longer than two deadlines, its own question's and that of
+//! by any other refuses. No limit holds a call up for longer than two deadlines, its own question's and that of
 //! the one that was under way. [Marks](Policy::mark) hold by what this instance knows ([`mark`]).
 //!
 //! # Memory
@@ -200,6 +200,7 @@ impl Shared {
     }
 }
 
+/// Makes room for an eighth of a shard, so that it need not be looked through for every newcomer.
 fn make_room(shard: &mut HashMap<Slot, Entry, RandomState>, most: usize, now: Tick) {
     let worth: [fn(&Entry, Tick) -> bool; 3] = [
         |entry, now| entry.hold.is_needed() || entry.mark.untold(now).is_some(),
@@ -207,7 +208,12 @@ fn make_room(shard: &mut HashMap<Slot, Entry, RandomState>, most: usize, now: Ti
         |_, _| false,
     ];
     for keep in worth {
-        shard.retain(|_, entry| entry.asking || keep(entry, now));
+        let mut surplus = shard.len().saturating_sub(most - most / 8);
+        shard.retain(|_, entry| {
+            let stays = surplus == 0 || entry.asking || keep(entry, now);
+            surplus -= usize::from(!stays);
+            stays
+        });
         if shard.len() < most {
             return;
         }

@@ -29,6 +29,11 @@ impl Pace {
         self.tokens = self.tokens.saturating_add(tokens);
     }
 
+    /// Takes out what was counted and not used.
+    pub fn uncount(&mut self, tokens: u32) {
+        self.tokens = self.tokens.saturating_sub(tokens);
+    }
+
     /// Tokens to lease.
     pub fn wish(&self) -> u32 {
         if self.per_second <= SLOW { 0 } else { self.per_second / LEASES_A_SECOND }

@@ -136,6 +136,32 @@ fn nothing_of_before_goes_into_a_bucket_that_was_reset() {
     assert_eq!((wait(&mut hold, 1, Tick(3)), hold.ask(1).back.tokens), (None, 0));
 }
 
+#[test]
+fn what_is_not_used_makes_no_key_busy() {
+    let mut hold = Hold::default();
+    for call in 1..=2000 {
+        let now = Tick(call * MILLI);
+        hold.learn(&told(1, 1000, vec![]), &[], now, now);
+        let (_, origin) = hold.answer(1, now).unwrap();
+        hold.hand_back(1, origin, now);
+    }
+    assert_eq!(hold.ask(1).wish, 0);
+}
+
+#[test]
+fn a_key_without_a_lease_keeps_nothing_that_a_call_did_not_use() {
+    let mut hold = Hold::default();
+    hold.learn(&told(0, 10, vec![Wait::No]), &[1], Tick(0), Tick(0));
+    let origin = Origin { asked: Tick(0), window: 0 };
+    assert!(hold.hand_back(1, origin, Tick(1)));
+    assert_eq!((wait(&mut hold, 1, Tick(2)), hold.ask(0).back.tokens), (None, 1));
+    // What was given before a reset goes nowhere.
+    hold.start_afresh(Tick(5));
+    assert!(!hold.hand_back(1, origin, Tick(6)));
+    hold.learn(&told(5, 10, vec![]), &[], Tick(4), Tick(7));
+    assert_eq!((wait(&mut hold, 1, Tick(8)), hold.ask(1).back.tokens), (None, 0));
+}
+
 /// A call's tokens, or a lease's, by their window.
 #[derive(Default)]
 struct Books(BTreeMap<u64, u32>);

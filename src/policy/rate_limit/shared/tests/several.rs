@@ -230,8 +230,8 @@ async fn calls_that_wait_for_a_question_are_served_by_its_lease() {
         assert!(one(&engine, &policy, user(1)).await.admitted);
     }
     until(|| engine.entry(slot, |entry| !entry.asking)).await;
-    let round_trips = || engine.metrics.redis_round_trips.get(crate::metrics::RedisUse::Limit);
-    let before = round_trips();
+    let leases = || engine.metrics.limit_leases.get();
+    let before = leases();
     let charge = Charge { policy: &policy, key: user(1), cost: 1 };
     let first = loop {
         if let Taken::Later(first) = engine.take(engine.clock.tick(), &[charge]) {
@@ -246,7 +246,7 @@ async fn calls_that_wait_for_a_question_are_served_by_its_lease() {
     };
     let (first, others) = futures::future::join(first, others).await;
     assert!(first.admitted && others.iter().all(|outcome| outcome.admitted));
-    assert_eq!(round_trips() - before, 1);
+    assert_eq!(leases() - before, 1);
 }
 
 #[tokio::test]
