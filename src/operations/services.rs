@@ -45,6 +45,11 @@ pub struct Services {
 }
 
 impl Services {
+    /// The time, milliseconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.clock.unix().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Authorization requests that wait for an answer.
     pub fn questions(&self) -> Questions {
         Questions::new(self.store.clone())

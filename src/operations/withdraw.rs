@@ -27,10 +27,10 @@ pub async fn withdraw(
     app: &MiniAppId,
     scopes: Option<ScopeSet>,
 ) -> Result<ScopeSet, Refusal> {
-    let (approvals, grants) = (services.approvals(), services.grants());
+    let (approvals, grants, now) = (services.approvals(), services.grants(), services.now());
     if services.app(app).is_none()
         && approvals.of(user, app).await?.is_empty()
-        && grants.of_user(user, Some(app)).await?.is_empty()
+        && grants.of_user(user, Some(app), now).await?.is_empty()
     {
         // What nobody has registered, and nobody was allowed, must not fill the log of revocations.
         return Err(Refusal::new(Code::MiniappNotFound, "There is no such mini-app, and it was allowed nothing."));
@@ -45,7 +45,7 @@ pub async fn withdraw(
     let revoked = scopes.map_or(approved, |scopes| scopes.intersection(approved));
     approvals.remove(user, app, revoked).await?;
     services.revocations.revoke(what).await?;
-    for (id, held) in grants.of_user(user, Some(app)).await? {
+    for (id, held) in grants.of_user(user, Some(app), now).await? {
         if services.left_of(id, &held.value).is_none() {
             grants.end(id).await?;
         }

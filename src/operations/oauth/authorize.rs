@@ -13,7 +13,7 @@ use crate::operations::{Call, Local, Services};
 use crate::policy::{Form, Permit};
 use crate::store::oauth::Questions;
 
-use super::{invalid_request, now, scopes_of};
+use super::{invalid_request, scopes_of};
 
 /// Longest `state`, bytes.
 const MAX_STATE: usize = 2048;
@@ -43,7 +43,7 @@ async fn ask(services: &Services, call: &Call<'_>) -> Result<(OauthQuestion, Loc
     }
     let state = form.get("state").filter(|state| state.len() <= MAX_STATE);
     let issuer = services.config.issuer();
-    let consent = match checked(&form, client, &app, redirect, state, now(services)) {
+    let consent = match checked(&form, client, &app, redirect, state, services.now()) {
         Ok(consent) => consent,
         Err(refusal) => {
             let error = refusal.oauth_error().unwrap_or(OauthError::InvalidRequest);

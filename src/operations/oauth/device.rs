@@ -10,7 +10,7 @@ use crate::operations::{Call, Local, Services};
 use crate::policy::Permit;
 use crate::store::oauth::Devices;
 
-use super::{client_of, form_of, now, scopes_of};
+use super::{client_of, form_of, scopes_of};
 
 /// Gives the device a code to show and a code to ask with.
 pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
@@ -28,7 +28,7 @@ async fn begin(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<
     }
     let ttl = services.config.oauth.device_ttl;
     let devices = Devices::new(services.store.clone());
-    let (device_code, user_code) = devices.begin(client.id.clone(), scopes, now(services), ttl).await?;
+    let (device_code, user_code) = devices.begin(client.id.clone(), scopes, services.now(), ttl).await?;
     let page = format!("{}/oauth2/device", services.config.issuer());
     let body = json!({
         "device_code": device_code.expose(),

@@ -66,11 +66,6 @@ fn scopes_of(list: &str, app: &MiniApp) -> Result<ScopeSet, Refusal> {
     if scopes.is_empty() { Err(refused("scope is missing.".to_owned())) } else { Ok(scopes) }
 }
 
-/// Milliseconds since the Unix epoch.
-fn now(services: &Services) -> u64 {
-    u64::try_from(services.clock.unix().as_millis()).unwrap_or(u64::MAX)
-}
-
 /// As of when a request is answered.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
@@ -85,7 +80,7 @@ impl Moment {
     /// Now; to be taken before what the answer depends on is read.
     fn of(services: &Services) -> Moment {
         let known = services.verifier.revocations().known();
-        Moment { now: now(services), known }
+        Moment { now: services.now(), known }
     }
 }
 

@@ -88,7 +88,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
 /// What mini-apps may do in the user's name, and since when: what was approved, and what grants in force hold.
 async fn allowed(services: &Services, user: &UserId) -> Result<BTreeMap<MiniAppId, Approved>, Refusal> {
     let mut allowed = services.approvals().list(user).await?;
-    for (id, held) in services.grants().of_user(user, None).await? {
+    for (id, held) in services.grants().of_user(user, None, services.now()).await? {
         if let Some(grant) = services.left_of(id, &held.value) {
             let app = allowed.entry(grant.client.app).or_default();
             for scope in grant.scopes.iter() {

@@ -44,7 +44,7 @@ impl Grants {
         entry.map(|entry| value::read("a grant", &entry)).transpose()
     }
 
-    /// A user's grants that live, to one mini-app or to all.
+    /// A user's grants that live at `now` (milliseconds since the Unix epoch), to one mini-app or to all.
     ///
     /// # Errors
     /// When the store fails.
@@ -52,11 +52,13 @@ impl Grants {
         &self,
         user: &UserId,
         app: Option<&MiniAppId>,
+        now: u64,
     ) -> Result<Vec<(GrantId, Held<Grant>)>, StoreError> {
         let mut found = Vec::new();
-        for (app, id) in index::list(&*self.store, user, app).await? {
+        for (app, id, noted_at) in index::list(&*self.store, user, app).await? {
             match self.get(id).await? {
                 Some(grant) => found.push((id, grant)),
+                None if !index::is_over(noted_at, now) => {}
                 None => index::drop_entry(&*self.store, id, user, &app).await?,
             }
         }

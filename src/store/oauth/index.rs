@@ -1,14 +1,17 @@
 //! Which grants a user has.
 //!
 //! The list lies in another partition than the grants. An entry is written before its grant is, so no grant is missing
-//! from it; readers look at the grant itself, so an entry without one is nothing.
+//! from it; readers look at the grant itself, so an entry without one is nothing. Nor is it dropped by one who finds it so
+//! before the grant can no longer come.
 
 use std::time::Duration;
 
-use super::Place;
+use serde::{Deserialize, Serialize};
+
+use super::{Place, value};
 use crate::model::oauth::{Grant, GrantId};
 use crate::model::{MiniAppId, UserId};
-use crate::store::{Backend, Batch, Partition, Read, StoreError};
+use crate::store::{Backend, Batch, Entry, Partition, Read, StoreError};
 
 /// Longer than any grant lives without being used: `tokens.refresh_ttl` is a year at most, in milliseconds.
 const UNUSED: u64 = 366 * 86_400_000;
@@ -27,7 +30,15 @@ pub(super) fn read_name(name: &str) -> Option<(MiniAppId, GrantId)> {
     Some((MiniAppId::parse(app).ok()?, GrantId::parse(id)?))
 }
 
-/// Up to `limit` entries of a user that come after the one named `after`, with their names.
+/// What an entry says.
+#[derive(Default, Serialize, Deserialize)]
+struct Noted {
+    /// When its grant was about to be made, milliseconds since the Unix epoch.
+    #[serde(default)]
+    at: u64,
+}
+
+/// Up to `limit` entries of a user that come after the one named `after`, by name.
 pub(super) async fn page(
     store: &dyn Backend,
     user: &UserId,
@@ -35,10 +46,9 @@ pub(super) async fn page(
     after: Option<&str>,
     limit: usize,
     read: Read,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Vec<(String, Entry)>, StoreError> {
     let prefix = app.map_or_else(String::new, |app| format!("{app}/"));
-    let page = store.scan(&partition(user), &prefix, after, limit, read).await?;
-    Ok(page.into_iter().map(|(name, _)| name).collect())
+    store.scan(&partition(user), &prefix, after, limit, read).await
 }
 
 /// Notes a grant that is about to be made, or whose code is about to be redeemed.
@@ -50,7 +60,8 @@ pub(super) async fn add(store: &dyn Backend, id: GrantId, grant: &Grant) -> Resu
         (Some(_), None) => 2 * UNUSED,
     };
     let name = format!("{}/{id}", grant.client.app);
-    let batch = Batch::new(partition(&grant.user))?.put(name, &b"{\"v\":1}"[..], Some(Duration::from_millis(life)));
+    let noted = value::write(&Noted { at: grant.granted_at })?;
+    let batch = Batch::new(partition(&grant.user))?.put(name, noted, Some(Duration::from_millis(life)));
     store.apply(batch).await.map(drop)
 }
 
@@ -71,18 +82,28 @@ pub(super) async fn drop_entry(
     store.apply(Batch::new(partition(user))?.delete(format!("{app}/{id}")).relaxed()).await.map(drop)
 }
 
-/// The ids that are noted for a user, of one mini-app or of all.
+/// Whether an entry whose grant is not there may be dropped at `now`: the grant is not just being made.
+pub(super) fn is_over(noted_at: u64, now: u64) -> bool {
+    now.saturating_sub(noted_at) > UNREDEEMED
+}
+
+/// The ids that are noted for a user, of one mini-app or of all, each with the time when it was noted.
 pub(super) async fn list(
     store: &dyn Backend,
     user: &UserId,
     app: Option<&MiniAppId>,
-) -> Result<Vec<(MiniAppId, GrantId)>, StoreError> {
+) -> Result<Vec<(MiniAppId, GrantId, u64)>, StoreError> {
     let (mut found, mut after) = (Vec::new(), None::<String>);
     loop {
-        let names = page(store, user, app, after.as_deref(), PAGE, Read::Latest).await?;
-        found.extend(names.iter().filter_map(|name| read_name(name)));
-        let last = names.len() < PAGE;
-        after = names.into_iter().last();
+        let entries = page(store, user, app, after.as_deref(), PAGE, Read::Latest).await?;
+        for (name, entry) in &entries {
+            if let Some((app, id)) = read_name(name) {
+                let noted = value::read::<Noted>("an entry of a user's list", entry)?.value;
+                found.push((app, id, noted.at));
+            }
+        }
+        let last = entries.len() < PAGE;
+        after = entries.into_iter().last().map(|(name, _)| name);
         if last {
             return Ok(found);
         }

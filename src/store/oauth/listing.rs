@@ -58,14 +58,14 @@ impl Grants {
         limit: usize,
     ) -> Result<Page, StoreError> {
         let after = cursor.map(|cursor| decode(IN_LIST, cursor)).transpose()?;
-        let names = index::page(&*self.store, user, app, after.as_deref(), limit, Read::Stale).await?;
+        let entries = index::page(&*self.store, user, app, after.as_deref(), limit, Read::Stale).await?;
         let mut page = Page::default();
-        for (_, id) in names.iter().filter_map(|name| index::read_name(name)) {
+        for (_, id) in entries.iter().filter_map(|(name, _)| index::read_name(name)) {
             if let Some(grant) = self.read(id, Read::Stale).await? {
                 page.grants.push((id, grant));
             }
         }
-        page.next = names.last().filter(|_| names.len() == limit).map(|last| encode(IN_LIST, last));
+        page.next = entries.last().filter(|_| entries.len() == limit).map(|(last, _)| encode(IN_LIST, last));
         Ok(page)
     }
 

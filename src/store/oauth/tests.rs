@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::model::oauth::grant::{Redeemed, Redeemer};
-use crate::model::oauth::{Challenge, ClientId, Consent, Digest, Poll};
+use crate::model::oauth::{Challenge, ClientId, Consent, Digest, Grant, Poll, Via};
 use crate::model::{MiniAppId, ScopeSet, UserId};
 use crate::store::{self, Backend};
 
@@ -106,7 +106,7 @@ async fn a_grant_is_listed_as_long_as_it_lives_and_remembers_what_is_spent() {
     let (_folder, store) = open();
     let (grants, code) = (Grants::new(store.clone()), code(&store).await);
     let id = code.grant();
-    assert_eq!(grants.of_user(&alice(), None).await.unwrap().len(), 1);
+    assert_eq!(grants.of_user(&alice(), None, NOW).await.unwrap().len(), 1);
     let held = grants.get(id).await.unwrap().unwrap();
     let [first, second] = [(); 2].map(|()| Credential::another(Kind::Refresh, id).unwrap());
     let begun = held.value.clone().begun(first.hash(), NOW);
@@ -119,7 +119,7 @@ async fn a_grant_is_listed_as_long_as_it_lives_and_remembers_what_is_spent() {
     assert_eq!(grants.last_answer(id).await.unwrap(), Some(answer));
     assert!(grants.was_spent(&first).await.unwrap() && !grants.was_spent(&second).await.unwrap());
     let other = MiniAppId::parse("ma_shop2").unwrap();
-    assert!(grants.of_user(&alice(), Some(&other)).await.unwrap().is_empty());
+    assert!(grants.of_user(&alice(), Some(&other), NOW).await.unwrap().is_empty());
     // A grant that is marked is found once more by whoever ends it next.
     for ended in [false, true] {
         assert_eq!(grants.close(id).await.unwrap().map(|grant| grant.ended), Some(ended));
@@ -127,7 +127,7 @@ async fn a_grant_is_listed_as_long_as_it_lives_and_remembers_what_is_spent() {
     assert_eq!(grants.end(id).await.unwrap().map(|grant| grant.user), Some(alice()));
     assert_eq!(grants.close(id).await.unwrap(), None);
     assert_eq!(grants.end(id).await.unwrap(), None);
-    assert!(grants.of_user(&alice(), None).await.unwrap().is_empty());
+    assert!(grants.of_user(&alice(), None, NOW).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -200,4 +200,23 @@ pub(crate) async fn grants_are_listed_page_by_page(store: Arc<dyn Backend>) {
         user
     );
     assert!(grants.page(Some(&user), Some(&shop), None, 9).await.unwrap().grants.is_empty());
+}
+
+/// Its entry is written before it is, and whoever reads in between must not take it off the list.
+#[tokio::test]
+async fn a_grant_that_is_being_made_stays_listed() {
+    let (_folder, store) = open();
+    let (grants, id) = (Grants::new(store.clone()), GrantId([9; 16]));
+    let grant = Grant::given(client(), alice(), ScopeSet::EMPTY, Via::Code, (NOW, 0));
+    index::add(&*store, id, &grant).await.unwrap();
+    assert!(grants.of_user(&alice(), None, NOW + 1).await.unwrap().is_empty());
+    grants.create(id, &grant, MINUTE).await.unwrap();
+    assert_eq!(grants.of_user(&alice(), None, NOW + 2).await.unwrap().len(), 1);
+    // One that never came is dropped once it can no longer come.
+    let never = GrantId([8; 16]);
+    index::add(&*store, never, &grant).await.unwrap();
+    for (now, listed) in [(NOW + 3_600_000, 2), (NOW + 3_600_001, 1)] {
+        assert_eq!(grants.of_user(&alice(), None, now).await.unwrap().len(), 1);
+        assert_eq!(index::list(&*store, &alice(), None).await.unwrap().len(), listed);
+    }
 }
