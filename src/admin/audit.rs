@@ -69,8 +69,11 @@ pub(super) async fn lines(
         return Err(Refused::from(StoreError::NoSuchCursor));
     }
     let since = since.unwrap_or_default().saturating_mul(1000);
-    let lines = admin.inner.control.records().audit().lines(since, cursor.as_deref(), limit).await?;
-    let next = lines.last().filter(|_| lines.len() == limit).map(|(name, _)| name.clone());
+    // One more, which tells whether there is another page.
+    let mut lines = admin.inner.control.records().audit().lines(since, cursor.as_deref(), limit + 1).await?;
+    let more = lines.len() > limit;
+    lines.truncate(limit);
+    let next = lines.last().filter(|_| more).map(|(name, _)| name.clone());
     let lines: Vec<Value> = lines.iter().map(|(_, line)| as_json(line)).collect();
     Ok(Json(json!({ "lines": lines, "next_cursor": next })))
 }

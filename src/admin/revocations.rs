@@ -35,8 +35,13 @@ pub(super) async fn list(
 ) -> Answer<Json<Value>> {
     let Which { cursor, limit } = query(which)?;
     let limit = page_size(limit)?;
-    let found = admin.inner.control.records().revocations.log().recent(cursor.unwrap_or_default(), limit).await?;
-    let next = found.last().filter(|_| found.len() == limit).map(|last| last.number.to_string());
+    let records = admin.inner.control.records();
+    let log = records.revocations.log();
+    // One more, which tells whether there is another page.
+    let mut found = log.recent(cursor.unwrap_or_default(), limit + 1).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|last| last.number.to_string());
     let revocations: Vec<Value> = found.iter().map(line).collect();
     Ok(Json(json!({ "revocations": revocations, "next_cursor": next })))
 }

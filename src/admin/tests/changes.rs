@@ -227,6 +227,10 @@ async fn tokens_and_keys_are_revoked() {
         let line = last_line(&admin).await;
         assert_eq!((&line["action"], &line["target"], &line["outcome"]), (&json!("revoke"), &what, &json!("done")));
     }
+    let (_, all) = admin.see("/api/v1/revocations?limit=4").await;
+    assert_eq!((all["revocations"].as_array().unwrap().len(), &all["next_cursor"]), (4, &Value::Null));
+    let (_, audit) = admin.see("/api/v1/audit?limit=4").await;
+    assert_eq!((audit["lines"].as_array().unwrap().len(), &audit["next_cursor"]), (4, &Value::Null));
     let (_, first) = admin.see("/api/v1/revocations?limit=3").await;
     let next = first["next_cursor"].as_str().unwrap();
     let (_, rest) = admin.see(&format!("/api/v1/revocations?limit=3&cursor={next}")).await;
