@@ -3,7 +3,7 @@
 use tmcp_edge::sandbox::faults::Fault;
 
 use super::*;
-use crate::edge::{HYBRID_APP, fresh_user, user};
+use crate::edge::{HYBRID_APP, eventually, fresh_user, user};
 
 fn claims(token: &str) -> Value {
     let payload = token.trim_start_matches("tep.").split('.').nth(1).unwrap();
@@ -64,4 +64,22 @@ fn a_wallet_that_fails_keeps_nobody_from_tokens() {
         let second = refresh(&edge, text(&first, "refresh_token")).json();
         assert!(wallet_of(&second).is_some(), "{second}");
     }
+}
+
+/// One that hangs is found out by these questions as by any other, and then nobody waits for it.
+#[test]
+fn a_wallet_that_hangs_is_soon_not_asked() {
+    let edge = Setup::default()
+        .wallet("timeouts: { connect: 1s, read: 600ms }")
+        .wallet("breaker: { window: 10, failures: 2, open: 60s }")
+        .start();
+    let path = "/wallet/v1/resolve".to_owned();
+    let hangs = Fault { path, status: None, body: None, delay_ms: 60_000, drop: false, times: None };
+    edge.wallet().desk.faults.set(hangs);
+    eventually("the breaker to open", Duration::from_secs(60), || {
+        let asked = edge.wallet().desk.recorder.all().len();
+        let tokens = redeem(&edge, &code(&edge, &fresh_user(), &[])).json();
+        assert_eq!(wallet_of(&tokens), None, "{tokens}");
+        edge.wallet().desk.recorder.all().len() == asked
+    });
 }

@@ -37,11 +37,18 @@ pub async fn named(services: &Services, trace: &Trace, grant: Grant) -> Grant {
         scopes: value(&grant.scopes.to_string()),
         ..Identity::default()
     };
-    let asked = wallet.resolve(&grant.user, caller_headers(&identity, trace, None));
+    let (wallet, user, headers) = (wallet.clone(), grant.user.clone(), caller_headers(&identity, trace, None));
+    // In a task of its own, so that it ends as any call does when nobody waits any more: the breaker counts it, and a
+    // wallet that hangs is not waited for each time.
+    let asked = tokio::spawn(async move { wallet.resolve(&user, headers).await });
     let named = match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(answer)) => wallet_id(&answer),
-        Ok(Err(refusal)) => {
+        Ok(Ok(Ok(answer))) => wallet_id(&answer),
+        Ok(Ok(Err(refusal))) => {
             log::debug!("tokens without wallet_id: {refusal}");
+            None
+        }
+        Ok(Err(error)) => {
+            log::error!("tokens without wallet_id: {error}");
             None
         }
         Err(_) => {
