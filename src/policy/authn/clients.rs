@@ -50,7 +50,9 @@ pub fn of_request(
     form: &Form,
 ) -> Result<Caller, Refusal> {
     let (named, in_form) = (form.get("client_id"), form.get("client_secret"));
-    let (id, secret) = match (bearer::credential(headers)?, in_form) {
+    // Whatever is wrong with it, a client has failed to authenticate: `invalid_client` (RFC 6749 section 5.2).
+    let credential = bearer::credential(headers).map_err(|_| unknown("malformed Authorization header"))?;
+    let (id, secret) = match (credential, in_form) {
         (Credential::Basic(_), Some(_)) => {
             return Err(invalid("A client authenticates in one way: by HTTP Basic or in the form."));
         }

@@ -83,6 +83,11 @@ fn a_wrong_secret_makes_nobody_the_front() {
         let in_form = [redemption(&code).as_slice(), &[("client_secret", "wrong")]].concat();
         assert_eq!(error(&named(edge, name, "/oauth2/token", &in_form)), (401, "invalid_client".to_owned()));
     }
+    // What is no credential at all is one that failed, in OAuth's words.
+    for malformed in ["Basic", "Basic !", "Basic a b", "Bearer a b", "Digest x", "Bearer tep.x"] {
+        let wrong = post("/oauth2/token", &redemption(&code)).header("authorization", malformed);
+        assert_eq!(error(&edge.send(wrong)), (401, "invalid_client".to_owned()), "{malformed}");
+    }
     // The game's secret is the shop's here, and a code is one mini-app's all the same.
     assert_eq!(error(&backend(edge, APP, "/oauth2/token", &redemption(&code))), (400, "invalid_grant".to_owned()));
 }
