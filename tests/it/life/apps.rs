@@ -130,16 +130,15 @@ async fn post(edge: &Edge, path: &str, secret: &str, form: &[(&str, &str)]) -> (
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
+async fn redeem(edge: &Edge, secret: &str, code: &str) -> (u16, Value) {
+    let form =
+        [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", REDIRECT), ("code_verifier", VERIFIER)];
+    post(edge, "/oauth2/token", secret, &form).await
+}
+
 /// The whole flow: code and PKCE, then tokens.
 async fn sign_in(setup: &Setup, edge: &Edge, secret: &str) -> Value {
-    let code = code(setup, edge).await;
-    let form = [
-        ("grant_type", "authorization_code"),
-        ("code", &code),
-        ("redirect_uri", REDIRECT),
-        ("code_verifier", VERIFIER),
-    ];
-    let (status, tokens) = post(edge, "/oauth2/token", secret, &form).await;
+    let (status, tokens) = redeem(edge, secret, &code(setup, edge).await).await;
     assert_eq!(status, 200, "{tokens}");
     tokens
 }
@@ -200,6 +199,29 @@ async fn registered_while_the_edge_runs_it_gets_to_a_balance() {
     good(setup.command(&["app", "remove", ID]));
     eventually("it is gone", || is_known(&edge, &secret), |known| !known).await;
     assert_eq!(balance(&edge, &tokens).await.0, 401);
+}
+
+/// A code that was sent to an address which is no longer the mini-app's is worth nothing: whoever listens there may be why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_uri_that_is_given_up_takes_its_codes_along() {
+    let wallet = Upstream::start("wallet");
+    let setup = setup(&wallet);
+    let edge = setup.start().await;
+    let secret = register(&setup);
+    eventually("the edge knows it", || is_known(&edge, &secret), |known| *known).await;
+    let sent = code(&setup, &edge).await;
+    let elsewhere = "https://new.example/elsewhere";
+    let moved = ["app", "add", "--id", ID, "--name", "New", "--type", "confidential", "--redirect-uri", elsewhere];
+    good(setup.command(&[&moved[..], &["--scope", SCOPE, "--replace"]].concat()));
+    eventually("nobody is sent there any more", || async { authorize(&edge).await.status() }, |told| *told == 400)
+        .await;
+    let (status, refused) = redeem(&edge, &secret, &sent).await;
+    assert_eq!((status, text(&refused, "error")), (400, "invalid_grant"));
+    // The code itself is not what was wrong with it.
+    let back = ["app", "add", "--id", ID, "--name", "New", "--type", "confidential", "--redirect-uri", REDIRECT];
+    good(setup.command(&[&back[..], &["--scope", SCOPE, "--replace"]].concat()));
+    eventually("it is back", || async { authorize(&edge).await.status() }, |told| *told == 303).await;
+    assert_eq!(redeem(&edge, &secret, &sent).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
