@@ -19,14 +19,18 @@
 //! Times to live and due times are durations from now, by the back end's own clock: instances whose clocks differ
 //! agree all the same.
 
+mod batch;
+mod error;
+
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_lc_rs::rand;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub use self::batch::{Applied, Batch, Condition, Operation};
+pub use self::error::StoreError;
 use super::seal::sha256;
 
 /// What commits together. Its text is `kind:` and 32 hex digits, safe in a Redis hash tag.
@@ -114,156 +118,6 @@ pub enum Durability {
     Relaxed,
 }
 
-/// What a batch demands of one name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// Nothing is there.
-    Absent,
-    /// Something is there.
-    Present,
-    /// What is there is of that version.
-    Is(Version),
-}
-
-/// What a batch does.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Operation {
-    /// Puts a value in place of whatever is there.
-    Put {
-        /// Under which name.
-        name: String,
-        /// The value.
-        value: Bytes,
-        /// When it goes by itself; at least a millisecond. `None`: it stays.
-        ttl: Option<Duration>,
-    },
-    /// Takes a value away, if it is there.
-    Delete {
-        /// Of which name.
-        name: String,
-    },
-    /// Adds an item to a queue, in place of one with the same id.
-    Enqueue {
-        /// Which queue of the partition.
-        queue: String,
-        /// The item's id, unique in the queue.
-        id: String,
-        /// What it says.
-        value: Bytes,
-        /// How long from now it is due.
-        due_in: Duration,
-    },
-    /// Takes an item off a queue. With a lease, only while that lease is the item's latest; else nothing happens.
-    Dequeue {
-        /// Which queue.
-        queue: String,
-        /// Which item.
-        id: String,
-        /// As whose.
-        lease: Option<Lease>,
-    },
-}
-
-impl fmt::Debug for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Operation::Put { name, value, ttl } => write!(f, "Put({name}, {} bytes, {ttl:?})", value.len()),
-            Operation::Delete { name } => write!(f, "Delete({name})"),
-            Operation::Enqueue { queue, id, value, due_in } => {
-                write!(f, "Enqueue({queue}, {id}, {} bytes, {due_in:?})", value.len())
-            }
-            Operation::Dequeue { queue, id, lease } => write!(f, "Dequeue({queue}, {id}, {lease:?})"),
-        }
-    }
-}
-
-/// Conditions and operations of one partition: all of it happens, or nothing.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// Where.
-    pub partition: Partition,
-    /// The version of everything it puts.
-    pub version: Version,
-    /// All have to hold. They are looked at before any operation happens.
-    pub conditions: Vec<(String, Condition)>,
-    /// Done in order.
-    pub operations: Vec<Operation>,
-    /// How safe it has to be.
-    pub durability: Durability,
-    /// Whom to tell once it is done: a subscriber of this topic.
-    pub tell: Option<&'static str>,
-}
-
-impl Batch {
-    /// An empty, durable batch with a version of its own.
-    ///
-    /// # Errors
-    /// When the system gives no random numbers.
-    pub fn new(partition: Partition) -> Result<Batch, StoreError> {
-        let mut version = [0; 8];
-        rand::fill(&mut version).map_err(|_| StoreError::Internal("the system gives no random numbers".to_owned()))?;
-        let version = Version(u64::from_be_bytes(version));
-        let (conditions, operations) = (Vec::new(), Vec::new());
-        Ok(Batch { partition, version, conditions, operations, durability: Durability::Durable, tell: None })
-    }
-
-    /// Demands something of a name.
-    #[must_use]
-    pub fn when(mut self, name: impl Into<String>, condition: Condition) -> Batch {
-        self.conditions.push((name.into(), condition));
-        self
-    }
-
-    /// Puts a value.
-    #[must_use]
-    pub fn put(mut self, name: impl Into<String>, value: impl Into<Bytes>, ttl: Option<Duration>) -> Batch {
-        self.operations.push(Operation::Put { name: name.into(), value: value.into(), ttl });
-        self
-    }
-
-    /// Takes a value away.
-    #[must_use]
-    pub fn delete(mut self, name: impl Into<String>) -> Batch {
-        self.operations.push(Operation::Delete { name: name.into() });
-        self
-    }
-
-    /// Does something else.
-    #[must_use]
-    pub fn with(mut self, operation: Operation) -> Batch {
-        self.operations.push(operation);
-        self
-    }
-
-    /// Need not outlive a power cut.
-    #[must_use]
-    pub fn relaxed(mut self) -> Batch {
-        self.durability = Durability::Relaxed;
-        self
-    }
-
-    /// Tells the subscribers of `topic` once it is done.
-    #[must_use]
-    pub fn telling(mut self, topic: &'static str) -> Batch {
-        self.tell = Some(topic);
-        self
-    }
-}
-
-/// What became of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// It happened, as durably as it asked; what it put is of the batch's version.
-    Done,
-    /// Nothing happened: a condition did not hold.
-    Conflict {
-        /// Which one, by its place among the batch's conditions.
-        condition: usize,
-        /// What is there instead.
-        found: Option<Entry>,
-    },
-}
-
 /// Who holds a claimed item: a number that no other claim of this item has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease(pub u64);
@@ -286,39 +140,6 @@ impl fmt::Debug for Claimed {
         write!(f, "Claimed({}, {} bytes, {:?}, claim {})", self.id, self.value.len(), self.lease, self.claims)
     }
 }
-
-/// Why the store did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreError {
-    /// It cannot be reached or does not answer in time. Of a batch nothing is known: it may have happened.
-    Unavailable(String),
-    /// It happened, but not as safely as asked for: too few replicas have it, or syncing failed. To the caller it has not
-    /// happened, and a power cut or fail-over may undo it.
-    NotDurable(String),
-    /// It has no room, or refuses to write. Nothing happened, now or when the same was tried before.
-    Full(String),
-    /// What is stored cannot be read: damaged, or of a later release.
-    Malformed(String),
-    /// A cursor that no dump of this store gave.
-    NoSuchCursor,
-    /// Anything else that is nobody's fault but ours.
-    Internal(String),
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreError::Unavailable(why) => write!(f, "the store does not answer: {why}"),
-            StoreError::NotDurable(why) => write!(f, "the store could not make it safe: {why}"),
-            StoreError::Full(why) => write!(f, "the store takes no more writes: {why}"),
-            StoreError::Malformed(why) => write!(f, "the store holds what cannot be read: {why}"),
-            StoreError::NoSuchCursor => f.write_str("that is no cursor of a dump of this store"),
-            StoreError::Internal(why) => write!(f, "the store failed: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
 
 /// A piece of a whole store, for backups and copies: everything that lives, nothing that has expired.
 #[derive(Clone, Debug, PartialEq, Eq)]

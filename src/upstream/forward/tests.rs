@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::token::TepClaims;
 use crate::model::{MiniAppId, Scope, ScopeSet, UserId};
 
 fn value(text: &str) -> HeaderValue {
