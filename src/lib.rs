@@ -30,7 +30,7 @@
 //! # Who may import whom
 //!
 //! model, clock, metrics ← error, config ← store ← upstream ← policy ← operations ← snapshot, live ← context,
-//! response, cache, telemetry, admin ← gateway ← server ← commands ← main; sandbox uses model alone. A test reads every
+//! response, cache, telemetry, admin ← gateway ← server ← commands ← cli ← main; sandbox uses model alone. A test reads every
 //! `use crate::` and fails on an arrow that is not allowed.
 
 pub mod admin;

@@ -17,6 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["gateway"],
     &["server"],
     &["commands"],
+    &["cli"],
     &["main", "lib"],
 ];
 
