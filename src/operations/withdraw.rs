@@ -15,8 +15,8 @@ use crate::model::{MiniAppId, Revoked, ScopeSet, UserId};
 
 /// Takes `scopes` back from `app`, or everything. Says what had been approved and is no longer.
 ///
-/// First comes the revocation, so that nothing is in force that was taken back, wherever this breaks off. Then approvals go,
-/// so that nothing new comes of them, and once more everything is revoked: what came of them in between.
+/// First comes the revocation, so that nothing is in force that was taken back, wherever this breaks off. Approvals go with it
+/// ([`RevocationLog::append`](crate::store::revocations::RevocationLog::append)).
 ///
 /// # Errors
 /// 404 `MINIAPP_NOT_FOUND` for one that nobody knows; 503 when the store does not answer, and what was not done is done by
@@ -27,23 +27,17 @@ pub async fn withdraw(
     app: &MiniAppId,
     scopes: Option<ScopeSet>,
 ) -> Result<ScopeSet, Refusal> {
-    let (approvals, grants, now) = (services.approvals(), services.grants(), services.now());
-    if services.app(app).is_none()
-        && approvals.of(user, app).await?.is_empty()
-        && grants.of_user(user, Some(app), now).await?.is_empty()
-    {
+    let (grants, now) = (services.grants(), services.now());
+    let approved = services.approvals().of(user, app).await?;
+    if services.app(app).is_none() && approved.is_empty() && grants.of_user(user, Some(app), now).await?.is_empty() {
         // What nobody has registered, and nobody was allowed, must not fill the log of revocations.
         return Err(Refusal::new(Code::MiniappNotFound, "There is no such mini-app, and it was allowed nothing."));
     }
+    let revoked = scopes.map_or(approved, |scopes| scopes.intersection(approved));
     let what = match scopes {
         None => Revoked::Pair(user.clone(), app.clone()),
         Some(scopes) => Revoked::Scopes(user.clone(), app.clone(), scopes),
     };
-    services.revocations.revoke(what.clone()).await?;
-    // Not before: whoever adds to them looks afterwards whether anything was revoked meanwhile.
-    let approved = approvals.of(user, app).await?;
-    let revoked = scopes.map_or(approved, |scopes| scopes.intersection(approved));
-    approvals.remove(user, app, revoked).await?;
     services.revocations.revoke(what).await?;
     for (id, held) in grants.of_user(user, Some(app), now).await? {
         if services.left_of(id, &held.value).is_none() {

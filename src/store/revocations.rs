@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::oauth::Grants;
+use super::oauth::{Approvals, Grants};
 use super::{Applied, Backend, Batch, Condition, Partition, Read, StoreError};
 use crate::clock::Clock;
 use crate::model::oauth::GrantId;
@@ -78,7 +78,8 @@ impl RevocationLog {
     }
 
     /// Writes a revocation down, durably, and tells everybody who follows. A revoked grant ends with its code and its
-    /// refresh tokens, which would outlive what is remembered of its revocation.
+    /// refresh tokens, which would outlive what is remembered of its revocation. What a user allowed a mini-app is no longer
+    /// approved once it is revoked; or the next consent, and the next token exchange, would give it back unasked.
     ///
     /// # Errors
     /// When the store fails; the revocation may have happened all the same, and it does no harm to revoke again.
@@ -99,11 +100,25 @@ impl RevocationLog {
         if let Some(id) = grant {
             grants.close(id).await?;
         }
-        let revocation = self.note(known, what).await?;
+        let revocation = self.note(known, what.clone()).await?;
         if let Some(id) = grant {
             grants.end(id).await?;
         }
-        Ok(revocation)
+        let (user, app, scopes) = match &what {
+            Revoked::Pair(user, app) => (user, app, None),
+            Revoked::Scopes(user, app, scopes) => (user, app, Some(*scopes)),
+            _ => return Ok(revocation),
+        };
+        // Not before: whoever adds to what is approved looks afterwards whether anything was revoked meanwhile.
+        let approvals = Approvals::new(self.store.clone());
+        let approved = approvals.of(user, app).await?;
+        let approved = scopes.map_or(approved, |scopes| scopes.intersection(approved));
+        if approved.is_empty() {
+            return Ok(revocation);
+        }
+        approvals.remove(user, app, approved).await?;
+        // And once more, for what came of them in between.
+        self.note(revocation.number, what).await
     }
 
     async fn note(&self, known: u64, what: Revoked) -> Result<Revocation, StoreError> {

@@ -11,6 +11,33 @@ fn user(name: &str) -> Revoked {
     Revoked::User(UserId::parse(name).unwrap())
 }
 
+/// Or the next consent and the next token exchange would give it back unasked.
+#[tokio::test]
+async fn what_is_revoked_is_no_longer_approved() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log(&folder, Clock::manual(1_800_000_000).0);
+    let approvals = Approvals::new(log.store.clone());
+    let [alice, bob] = ["@alice:x", "@bob:x"].map(|user| UserId::parse(user).unwrap());
+    let [shop, game] = ["ma_shop", "ma_game"].map(|app| MiniAppId::parse(app).unwrap());
+    let scopes = ScopeSet::from_list("user:read wallet:pay");
+    for (user, app) in [(&alice, &shop), (&alice, &game), (&bob, &shop)] {
+        approvals.add(user, app, scopes, 100).await.unwrap();
+    }
+    let pay = ScopeSet::from_list("wallet:pay");
+    let revocation = log.append(Revoked::Scopes(alice.clone(), shop.clone(), pay)).await.unwrap();
+    assert_eq!(approvals.of(&alice, &shop).await.unwrap(), ScopeSet::from_list("user:read"));
+    assert_eq!(log.number().await.unwrap(), revocation.number, "the last word, after what was approved is gone");
+    assert_eq!(log.all().await.unwrap().1.len(), 1);
+    log.append(Revoked::Pair(alice.clone(), shop.clone())).await.unwrap();
+    assert_eq!(approvals.of(&alice, &shop).await.unwrap(), ScopeSet::EMPTY);
+    for (user, app) in [(&alice, &game), (&bob, &shop)] {
+        assert_eq!(approvals.of(user, app).await.unwrap(), scopes);
+    }
+    // Where nothing was approved, once is enough.
+    let (before, again) = (log.number().await.unwrap(), log.append(Revoked::Pair(alice, shop)).await.unwrap());
+    assert_eq!(again.number, before + 1);
+}
+
 #[tokio::test]
 async fn numbers_grow_and_nothing_is_missed() {
     let folder = tempfile::tempdir().unwrap();
