@@ -15,7 +15,7 @@ pub const BACKEND: &str = "_backend";
 pub struct ClientId {
     /// The mini-app.
     pub app: MiniAppId,
-    /// Whether it is a hybrid mini-app's back end: whoever of it shows the secret, under either name.
+    /// Whether it has shown the mini-app's secret: a confidential mini-app, or a hybrid one's back end under either name.
     #[serde(default)]
     pub backend: bool,
 }
@@ -26,8 +26,8 @@ impl ClientId {
         ClientId { app, backend: false }
     }
 
-    /// Whether what `owner` was given may be used by this client: by itself, and a hybrid mini-app's front by its back
-    /// end, which has shown more. Never the other way round.
+    /// Whether what `owner` was given may be used by this client: by itself, and what was given without a secret by who has
+    /// shown it. Never the other way round, also when a mini-app's type has been changed since.
     pub fn may_use(&self, owner: &ClientId) -> bool {
         self.app == owner.app && (self.backend || !owner.backend)
     }

@@ -13,7 +13,6 @@ use super::registry::Registry;
 use super::{Caller, Client};
 use crate::config::{MiniApp, ResourceServer};
 use crate::error::{Challenge, Code, OauthError, Refusal};
-use crate::model::miniapp::ClientType;
 use crate::model::oauth::ClientId;
 use crate::policy::rate_limit::LimitKey;
 use crate::policy::validate::Form;
@@ -61,6 +60,10 @@ pub fn of_request(
             if named.is_some_and(|named| named != id) {
                 return Err(invalid("client_id is another than the one that authenticates."));
             }
+            if secret.is_empty() {
+                // So do some libraries say that a client has none.
+                return Ok(Caller::Named(Arc::new(in_force(public(registry, &id)?)?)));
+            }
             (id, secret)
         }
         (Credential::None, secret) => {
@@ -99,12 +102,8 @@ fn proven(registry: &Registry, id: &str, secret: &str) -> Result<Client, Refusal
     // Compared with something in any case, so that the time does not tell which clients exist.
     let matched = holds(app.as_ref().map_or(&[[0u8; 32]], |app| app.secret_hashes.as_slice()), secret);
     let app = app.filter(|_| matched).ok_or_else(|| unknown("unknown client or wrong secret"))?;
-    let id = match app.client_type {
-        // Whichever of the two names it goes by: what its front is given without a secret is not the same.
-        ClientType::Hybrid => ClientId { app: app.id.clone(), backend: true },
-        ClientType::Public | ClientType::Confidential => ClientId::of(app.id.clone()),
-    };
-    client(id, app)
+    // Whichever name it goes by, and whatever it becomes: what it is given now is worth nothing without a secret.
+    client(ClientId { app: app.id.clone(), backend: true }, app)
 }
 
 /// A client that shows no secret, and need not.
@@ -175,6 +174,7 @@ mod tests {
 
     use super::*;
     use crate::model::MiniAppId;
+    use crate::model::miniapp::ClientType;
 
     fn app(id: &str, secrets: &[&str], suspended: bool) -> (MiniAppId, Arc<MiniApp>) {
         let id = MiniAppId::parse(id).unwrap();

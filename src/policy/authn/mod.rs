@@ -52,7 +52,6 @@ use super::whoami::{MatrixTokens, MatrixUser};
 use crate::config::{MiniApp, ResourceServer};
 use crate::error::{Challenge, Code, Refusal};
 use crate::metrics::{Credential as CredentialKind, CredentialResult, TokenResult};
-use crate::model::miniapp::ClientType;
 use crate::model::oauth::ClientId;
 use crate::model::rows::Auth;
 use crate::model::token::looks_like_tep;
@@ -95,7 +94,7 @@ pub struct Client {
 impl Client {
     /// Whether it has shown that it is who it says (RFC 6749 section 2.3).
     pub fn has_authenticated(&self) -> bool {
-        self.id.backend || self.app.client_type == ClientType::Confidential
+        self.id.backend
     }
 }
 

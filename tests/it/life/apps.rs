@@ -201,6 +201,30 @@ async fn registered_while_the_edge_runs_it_gets_to_a_balance() {
     assert_eq!(balance(&edge, &tokens).await.0, 401);
 }
 
+/// What was fetched with a secret is worth nothing without it, also once the mini-app has a part that keeps none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_type_lets_nobody_do_without_the_secret() {
+    let wallet = Upstream::start("wallet");
+    let setup = setup(&wallet);
+    let edge = setup.start().await;
+    let secret = register(&setup);
+    eventually("the edge knows it", || is_known(&edge, &secret), |known| *known).await;
+    let tokens = sign_in(&setup, &edge, &secret).await;
+    let hybrid = ["app", "add", "--id", ID, "--name", "New", "--type", "hybrid", "--redirect-uri", REDIRECT];
+    good(setup.command(&[&hybrid[..], &["--scope", SCOPE, "--replace"]].concat()));
+    let form = [("client_id", ID), ("grant_type", "refresh_token"), ("refresh_token", text(&tokens, "refresh_token"))];
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let without = async || {
+        let asked = client().post(edge.url("/oauth2/token")).body(body.clone());
+        let answer = asked.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+        text(&answer.json::<Value>().await.unwrap(), "error").to_owned()
+    };
+    // As long as it is confidential, it has to authenticate.
+    let refused = eventually("the edge knows of the change", without, |error| error != "invalid_client").await;
+    assert_eq!(refused, "invalid_grant");
+    assert_eq!(refresh(&edge, &secret, &tokens).await.0, 200);
+}
+
 /// A code that was sent to an address which is no longer the mini-app's is worth nothing: whoever listens there may be why.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_uri_that_is_given_up_takes_its_codes_along() {
