@@ -45,6 +45,16 @@ pub struct Services {
 }
 
 impl Services {
+    /// The number of the last revocation, after a look at the log. To be asked before who is calling: what is given to them
+    /// as of this number is void by whatever is revoked from here on.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn look(&self) -> Result<u64, Refusal> {
+        self.revocations.look().await?;
+        Ok(self.verifier.revocations().known())
+    }
+
     /// The time, milliseconds since the Unix epoch.
     pub fn now(&self) -> u64 {
         u64::try_from(self.clock.unix().as_millis()).unwrap_or(u64::MAX)

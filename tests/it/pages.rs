@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tmcp_edge::clock::Clock;
 use tmcp_edge::model::oauth::{Challenge, ClientId, Consent};
-use tmcp_edge::model::{MiniAppId, ScopeSet};
-use tmcp_edge::store::oauth::{Devices, Questions};
+use tmcp_edge::model::{MiniAppId, Revoked, ScopeSet};
+use tmcp_edge::store::oauth::{Approvals, Credential, Devices, Grants, Kind, Questions};
+use tmcp_edge::store::revocations::RevocationLog;
 
 use crate::edge::{APP, Setup, TestEdge, eventually, fresh_ip, user};
 use crate::wire::{Answer, Request};
@@ -362,6 +363,57 @@ fn user_codes_are_typed_by_hand_and_not_guessed() {
     }
     browser.get("/oauth2/device");
     assert!(browser.page.contains("<h1>Sign in</h1>"), "five wrong codes end the visit");
+}
+
+/// Whoever has the password may have signed in before it was changed: revoking a user's tokens ends visits, too.
+#[test]
+fn revoking_a_user_ends_visits_of_before() {
+    let edge = edge();
+    let session = ask(&edge, "user:read wallet:balance");
+    let page = format!("/oauth2/consent?session={session}");
+    let mut browser = Browser::new(&edge);
+    browser.get(&page);
+    browser.sign_in("/oauth2/consent", &[("session", &session)], "alice");
+    browser.get(&page);
+    assert!(browser.page.contains("Allow Shop"), "{}", browser.page);
+    let form = browser.page.clone();
+    let log = RevocationLog::new(edge.store(), Clock::system());
+    edge.block_on(async move { log.append(Revoked::User(user("alice"))).await }).unwrap();
+    let allowed = [("action", "approve"), ("session", &session), ("wallet:balance", "on")];
+    assert_eq!(browser.post("/oauth2/consent", &allowed).header("location"), None);
+    assert!(browser.page.contains("<h1>Sign in</h1>"), "{}", browser.page);
+    for target in [page.as_str(), "/oauth2/device"] {
+        browser.page.clone_from(&form);
+        browser.get(target);
+        assert!(browser.page.contains("<h1>Sign in</h1>"), "{target}: {}", browser.page);
+    }
+    browser.get(&page);
+    assert_eq!(browser.sign_in("/oauth2/consent", &[("session", &session)], "alice").status, 303);
+    browser.get(&page);
+    assert!(browser.page.contains("Allow Shop"), "who has signed in since is heard: {}", browser.page);
+}
+
+/// A box that the user has left empty is a no, also when the same was allowed in another window meanwhile.
+#[test]
+fn what_was_shown_and_not_ticked_is_not_granted() {
+    let edge = edge();
+    let session = ask(&edge, "user:read wallet:balance wallet:pay");
+    let page = format!("/oauth2/consent?session={session}");
+    let mut browser = Browser::new(&edge);
+    browser.get(&page);
+    browser.sign_in("/oauth2/consent", &[("session", &session)], "alice");
+    browser.get(&page);
+    let shown = browser.page.split("name=\"shown\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    assert!(shown.contains("wallet:pay") && shown.contains("wallet:balance"), "{shown}");
+    let (approvals, grants) = (Approvals::new(edge.store()), Grants::new(edge.store()));
+    let (app, pay) = (MiniAppId::parse(APP).unwrap(), ScopeSet::from_list("wallet:pay"));
+    edge.block_on(async move { approvals.add(&user("alice"), &app, pay, 1).await }).unwrap();
+    let ticked = [("action", "approve"), ("session", &session), ("wallet:balance", "on"), ("shown", &shown)];
+    assert_eq!(browser.post("/oauth2/consent", &ticked).status, 303);
+    let id = Credential::parse(Kind::Consent, &session).unwrap().grant();
+    let granted = edge.block_on(async move { grants.get(id).await }).unwrap().unwrap().value.scopes;
+    assert!(granted.is_superset(ScopeSet::from_list("wallet:balance")), "{granted}");
+    assert!(!granted.intersects(pay), "{granted}");
 }
 
 #[test]

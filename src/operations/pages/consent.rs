@@ -70,8 +70,9 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     let Some(question) = Question::consent(services, session).await? else {
         return again(services, asked, session).await;
     };
+    let known = services.look().await?;
     if let Some(user) = asked.user(services).await? {
-        return native(services, asked, question.for_user(services, user).await?).await;
+        return native(services, asked, question.for_user(services, user).await?, known).await;
     }
     let browser = Browser::of(asked.headers, &services.config.public_url)?;
     let place = Place {
@@ -96,7 +97,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     };
     let asking = question.for_user(services, user).await?.hold(services).await?;
     if asked.posted() {
-        let target = decide(services, asked, asking).await?.target();
+        let target = decide(services, asked, asking, known).await?.target();
         return Local::see_other(target.as_deref().unwrap_or(APPS));
     }
     let frame = place.frame(services, &browser, Some(asking.user()));
@@ -138,11 +139,19 @@ pub(super) fn page(frame: Frame, asking: &Asking) -> Result<Local, Refusal> {
 }
 
 /// Takes the answer of a page: what is ticked is approved.
-pub(super) async fn decide(services: &Services, asked: &Asked<'_>, asking: Asking) -> Result<Decided, Refusal> {
+pub(super) async fn decide(
+    services: &Services,
+    asked: &Asked<'_>,
+    asking: Asking,
+    known: u64,
+) -> Result<Decided, Refusal> {
     match asked.field("action") {
         Some(YES) => {
-            let ticked: ScopeSet = asking.new_scopes().iter().filter(|s| asked.field(s.as_str()).is_some()).collect();
-            asking.approve(services, ticked).await
+            let is_ticked = |scope: &Scope| asked.field(scope.as_str()).is_some();
+            let ticked: ScopeSet = asking.new_scopes().iter().filter(is_ticked).collect();
+            let shown = asked.field("shown").map(ScopeSet::from_list).unwrap_or_default();
+            let unticked: ScopeSet = shown.iter().filter(|scope| !is_ticked(scope)).collect();
+            asking.approve(services, (ticked, unticked), known).await
         }
         Some(NO) => asking.deny(services).await,
         _ => Err(Refusal::new(Code::ValidationFailed, "The form says neither yes nor no.")),
@@ -150,7 +159,12 @@ pub(super) async fn decide(services: &Services, asked: &Asked<'_>, asking: Askin
 }
 
 /// The same for a chat app: GET says what is asked, POST takes `decision` and the approved `scope` (all, when left away).
-pub(super) async fn native(services: &Services, asked: &Asked<'_>, asking: Asking) -> Result<Local, Refusal> {
+pub(super) async fn native(
+    services: &Services,
+    asked: &Asked<'_>,
+    asking: Asking,
+    known: u64,
+) -> Result<Local, Refusal> {
     if !asked.posted() {
         return Ok(Local::secret(data(&asking).to_string()));
     }
@@ -158,7 +172,7 @@ pub(super) async fn native(services: &Services, asked: &Asked<'_>, asking: Askin
         Some(YES) => {
             let asking = asking.hold(services).await?;
             let scopes = asked.field("scope").map_or(asking.new_scopes(), ScopeSet::from_list);
-            asking.approve(services, scopes).await?
+            asking.approve(services, (scopes, ScopeSet::EMPTY), known).await?
         }
         Some(NO) => asking.hold(services).await?.deny(services).await?,
         _ => {

@@ -38,6 +38,7 @@ struct Page<'a> {
 pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
     let asked = &Asked::of(permit, call)?;
     let code = asked.parameter("user_code").unwrap_or_default();
+    let known = services.look().await?;
     if let Some(user) = asked.user(services).await? {
         let (guesses, now) = (services.guesses(), services.clock.unix_secs());
         if let Some(wait) = guesses.typed(&user, now).await? {
@@ -48,7 +49,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
             return Err(unknown());
         };
         guesses.right(&user, now).await?;
-        return consent::native(services, asked, question.for_user(services, user).await?).await;
+        return consent::native(services, asked, question.for_user(services, user).await?, known).await;
     }
     let browser = Browser::of(asked.headers, &services.config.public_url)?;
     let hidden = if code.is_empty() { Vec::new() } else { vec![("user_code", code.to_owned())] };
@@ -68,18 +69,22 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
     if !posted {
         return form(services, &browser, &user, StatusCode::OK, code, None);
     }
+    let (visits, now) = (services.visits(), services.clock.unix_secs());
+    if !visits.typed(browser.cookie(), now).await? {
+        return sign_in::page(services, &browser, &place);
+    }
     let Some(question) = Question::device(services, code).await? else {
         asked.guessed(services);
-        services.visits().wrong_code(browser.cookie(), services.clock.unix_secs()).await?;
         let fault = Some("No device waits for this code. Codes are good for some minutes: look at the device again.");
         return form(services, &browser, &user, StatusCode::NOT_FOUND, code, fault);
     };
+    visits.right(browser.cookie(), now).await?;
     let asking = question.for_user(services, user.clone()).await?;
     let frame = place.frame(services, &browser, Some(&user));
     match asked.field("action") {
         Some("approve" | "deny") => {
             let name = asking.app().name.clone();
-            match consent::decide(services, asked, asking).await? {
+            match consent::decide(services, asked, asking, known).await? {
                 Decided::Allowed(_) => {
                     let text = format!("{name} is connected on your device. It may take some seconds to notice.");
                     notice::done(frame, "Your device is connected", &text, "You can close this page.")

@@ -188,21 +188,26 @@ impl Asking {
         self.target.as_ref()
     }
 
-    /// The user's yes, to `ticked` among the new scopes. A yes to nothing is a no.
+    /// The user's yes, to `ticked` among the new scopes, and to what comes without asking but for `unticked`: what was new
+    /// when it was shown and has been allowed elsewhere since. A yes to nothing is a no. `known`: the last revocation before
+    /// it was found out who says so; what is taken back after it, wherever that is, takes this yes along.
     ///
     /// What was approved is written last, so that nothing is remembered of an answer that did not count. A failure to do
     /// so changes nothing of the answer: the user is asked again next time.
     ///
     /// # Errors
     /// 404 when it was answered meanwhile; 503 when the store does not answer.
-    pub async fn approve(self, services: &Services, ticked: ScopeSet) -> Result<Decided, Refusal> {
-        // What is taken back from here on, wherever that is, takes this yes along. What was taken back before is no longer
-        // among what comes without asking.
-        services.revocations.look().await?;
-        let (now, known) = (services.clock.unix(), services.verifier.revocations().known());
+    pub async fn approve(
+        self,
+        services: &Services,
+        (ticked, unticked): (ScopeSet, ScopeSet),
+        known: u64,
+    ) -> Result<Decided, Refusal> {
+        let now = services.clock.unix();
         let app = self.question.app();
         let approved = services.approvals().of(&self.user, &app.id).await?;
-        let unasked = wording::unasked(self.known, approved, app.preapproved_scopes);
+        // What was taken back before that is no longer among them.
+        let unasked = wording::unasked(self.known, approved, app.preapproved_scopes).difference(unticked);
         let granted = ticked.intersection(self.new).union(unasked);
         let asked = self.new.union(self.known);
         if granted.difference(ScopeSet::UNASKED).is_empty() && !asked.difference(ScopeSet::UNASKED).is_empty() {

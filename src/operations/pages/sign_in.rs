@@ -54,12 +54,15 @@ impl Place {
     }
 }
 
-/// Who has signed in with this browser.
+/// Who has signed in with this browser, unless an operator has revoked everything of theirs since: then it may be somebody
+/// else who did.
 ///
 /// # Errors
 /// 503 when the store does not say.
 pub async fn who(services: &Services, browser: &Browser) -> Result<Option<UserId>, Refusal> {
-    Ok(services.visits().user(browser.cookie()).await?)
+    let visit = services.visits().user(browser.cookie()).await?;
+    let revocations = services.verifier.revocations();
+    Ok(visit.filter(|(user, known)| !revocations.revoked_user(user, *known)).map(|(user, _)| user))
 }
 
 /// The page that asks for name and password.
@@ -87,12 +90,13 @@ pub async fn act(
         }
         Some("sign_in") => {
             let name = asked.field("user").unwrap_or_default().trim();
+            let known = services.look().await?;
             match check(services, name, asked.field("password").unwrap_or_default(), asked.client()).await? {
                 Some(user) => {
                     let renewed = browser.renew()?;
                     // Who sat there before does no more, wherever the cookie has got to.
                     services.visits().end(browser.cookie()).await?;
-                    services.visits().begin(renewed.cookie(), &user, services.clock.unix_secs()).await?;
+                    services.visits().begin(renewed.cookie(), &user, services.clock.unix_secs(), known).await?;
                     Ok(Some(with_cookie(Local::see_other(&place.address())?, renewed.set_cookie()?)))
                 }
                 None => {

@@ -193,6 +193,11 @@ impl Revocations {
             || claims.jti.as_ref().is_some_and(|jti| tables.tokens.contains_key(jti))
     }
 
+    /// Whether everything of a user has been revoked since `known` was the last revocation.
+    pub fn revoked_user(&self, user: &UserId, known: u64) -> bool {
+        self.tables.read().users.get(user).is_some_and(|epoch| known < epoch.number)
+    }
+
     /// The number of the last revocation that is in force here.
     pub fn known(&self) -> u64 {
         self.generation.revocation()

@@ -40,15 +40,15 @@ pub async fn delegate(services: &Services, client: &Client, form: &Form, trace: 
     let context = context(form)?;
     let asked = form.get("scope").map(|list| scopes_of(list, &client.app)).transpose()?;
 
+    // What is taken back from here on, wherever that is, takes the session along.
+    services.look().await?;
+    let moment = Moment::of(services);
     let identities = services.identities.as_ref().ok_or_else(|| {
         Refusal::new(Code::ServiceUnavailable, "Matrix access tokens cannot be checked here.")
             .inside("no homeserver upstream is configured")
     })?;
     let user = identities.whose(token).await.map_err(of_subject)?.user;
 
-    // What is taken back from here on, wherever that is, takes the session along.
-    services.revocations.look().await?;
-    let moment = Moment::of(services);
     let app = &client.app;
     let free = app.preapproved_scopes.union(ScopeSet::UNASKED);
     let approved = Approvals::new(services.store.clone()).of(&user, &app.id).await?.union(free);
