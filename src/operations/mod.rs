@@ -14,7 +14,7 @@ mod withdraw;
 pub use services::Services;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, LOCATION};
+use http::header::{CACHE_CONTROL, LOCATION, PRAGMA};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use smallvec::SmallVec;
 
@@ -67,7 +67,7 @@ impl Local {
 
     /// 200 with a JSON body that nobody may keep (RFC 6749 section 5.1).
     pub fn secret(body: impl Into<Bytes>) -> Local {
-        Local { headers: vec![NO_STORE], ..Local::ok(body) }
+        Local { headers: vec![NO_STORE, (PRAGMA, HeaderValue::from_static("no-cache"))], ..Local::ok(body) }
     }
 
     /// Sends the browser elsewhere, by GET (RFC 9700 section 4.12).

@@ -3,6 +3,9 @@
 //! As long as it is not certain where the answer may go, errors are shown here and go nowhere: the edge is no open
 //! redirector (RFC 9700 section 4.11). From then on they go to the client, with its `state` and our `iss` (RFC 9207).
 
+use http::StatusCode;
+
+use super::{invalid_request, scopes_of};
 use crate::config::MiniApp;
 use crate::config::oauth::SESSION;
 use crate::error::{OauthError, Refusal};
@@ -12,8 +15,6 @@ use crate::model::oauth::{Challenge, ClientId, Consent};
 use crate::operations::{Call, Local, Services};
 use crate::policy::{Form, Permit};
 use crate::store::oauth::Questions;
-
-use super::{invalid_request, scopes_of};
 
 /// Longest `state`, bytes.
 const MAX_STATE: usize = 2048;
@@ -52,7 +53,18 @@ async fn ask(services: &Services, call: &Call<'_>) -> Result<(OauthQuestion, Loc
             return Ok((OauthQuestion::Refused, Local::see_other(&address(redirect, state, issuer, &answer))?));
         }
     };
-    let session = Questions::new(services.store.clone()).put(&consent, services.config.oauth.session_ttl).await?;
+    let put = Questions::new(services.store.clone()).put(&consent, services.config.oauth.session_ttl).await;
+    let session = match put.map_err(Refusal::from) {
+        Ok(session) => session,
+        Err(refusal) => {
+            // A status cannot travel in a redirect, and whoever waits for one is to hear of it (RFC 6749 section 4.1.2.1).
+            let unavailable = refusal.status() == StatusCode::SERVICE_UNAVAILABLE;
+            let error = if unavailable { "temporarily_unavailable" } else { "server_error" };
+            log::error!("an authorization request of {} cannot be kept: {refusal}", consent.client);
+            let answer = [("error", error), ("error_description", "Try again shortly.")];
+            return Ok((OauthQuestion::Refused, Local::see_other(&address(redirect, state, issuer, &answer))?));
+        }
+    };
     let page = match &services.config.oauth.consent_url {
         Some(template) => template.replace(SESSION, session.expose()),
         None => format!("{issuer}/oauth2/consent?session={}", session.expose()),

@@ -98,8 +98,10 @@ pub(super) async fn list(
         let entries = page(store, user, app, after.as_deref(), PAGE, Read::Latest).await?;
         for (name, entry) in &entries {
             if let Some((app, id)) = read_name(name) {
-                let noted = value::read::<Noted>("an entry of a user's list", entry)?.value;
-                found.push((app, id, noted.at));
+                // One that a later release wrote, or that is damaged, is kept: its name says all that is needed.
+                let at =
+                    value::read::<Noted>("an entry of a user's list", entry).map_or(u64::MAX, |noted| noted.value.at);
+                found.push((app, id, at));
             }
         }
         let last = entries.len() < PAGE;
