@@ -453,6 +453,20 @@ fn the_pages_tell_nobody_where_they_were() {
     }
 }
 
+/// Homeservers limit guesses by address, and ours would be everybody's.
+#[test]
+fn the_homeserver_is_told_where_a_sign_in_comes_from() {
+    let edge = edge();
+    let ip = fresh_ip();
+    let mut browser = Browser { ip: Some(ip.clone()), ..Browser::new(&edge) };
+    browser.get("/oauth2/apps");
+    assert_eq!(browser.sign_in("/oauth2/apps", &[], "alice").status, 303);
+    let seen = edge.homeserver().desk.recorder.all();
+    let logins: Vec<_> = seen.iter().filter(|seen| seen.path == "/_matrix/client/v3/login").collect();
+    assert_eq!(logins.len(), 1);
+    assert_eq!(logins[0].headers.get("x-forwarded-for"), Some(&ip));
+}
+
 #[test]
 fn guessed_passwords_shut_their_address_out() {
     let limits = ", failed_auth_per_minute: 5";

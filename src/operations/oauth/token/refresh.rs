@@ -1,4 +1,9 @@
 //! `grant_type=refresh_token` (RFC 6749 section 6, RFC 9700 section 4.14; protocol section 11, "Refresh token used twice").
+//!
+//! A repeat within its time gets the very answer that was lost, to the letter: its `expires_in` counts from then, and its
+//! access token may have been revoked since. The protocol grants that to clients that authenticate. Those that have no secret
+//! get ten seconds: without any, two windows of a single-page app that refresh at once would end their own grant. Whoever has
+//! stolen such a token can use those seconds, too; after them its second use ends the grant.
 
 use bytes::Bytes;
 
