@@ -29,6 +29,17 @@ const LATE: Duration = Duration::from_secs(5);
 /// bucket that it takes more, those are decided here.
 const PATIENCE: u32 = 2;
 
+/// Why a bucket is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Calls wait for it.
+    Calls,
+    /// The lease runs low; nobody waits yet.
+    NextLease,
+    /// Tokens go back, and nobody waits.
+    HandBack,
+}
+
 /// A call that waits for tokens of one bucket. Dropped: the store did not answer.
 pub(super) struct Waiting {
     cost: u32,
@@ -46,14 +57,14 @@ impl Shared {
             !std::mem::replace(&mut entry.asking, true)
         });
         if first {
-            self.clone().spawn_asking(bucket, false);
+            self.clone().spawn_asking(bucket, Why::Calls);
         }
         timeout(self.deadline * PATIENCE, told).await.ok()?.ok()
     }
 
-    /// Asks in a task of its own: a call may be given up while others wait for the same answer. `ahead`: nobody waits yet.
-    pub(super) fn spawn_asking(self: Arc<Self>, bucket: Bucket, ahead: bool) {
-        tokio::spawn(Asking { shared: self, bucket, ahead, done: false }.run());
+    /// Asks in a task of its own: a call may be given up while others wait for the same answer.
+    pub(super) fn spawn_asking(self: Arc<Self>, bucket: Bucket, why: Why) {
+        tokio::spawn(Asking { shared: self, bucket, why, done: false }.run());
     }
 
     /// One question, counted. An answer that comes too late has taken its tokens all the same: they go back.
@@ -80,8 +91,10 @@ impl Shared {
             Err(_) => {
                 let shared = self.clone();
                 tokio::spawn(async move {
-                    if let Ok((told, costs)) = asking.await {
-                        shared.came_too_late(slot, question, terms, &told, &costs, asked);
+                    if let Ok((told, costs)) = asking.await
+                        && !terms.looks
+                    {
+                        shared.came_too_late(slot, question, &costs, &told, asked);
                     }
                 });
                 Err(StoreError::Unavailable(format!("no answer within {:?}", self.deadline)))
@@ -95,12 +108,16 @@ impl Shared {
         Ok(told)
     }
 
-    fn came_too_late(&self, slot: Slot, question: Question, terms: Terms, told: &Told, costs: &[u32], asked: Tick) {
-        let granted = told.waits.iter().zip(costs).filter(|(wait, _)| **wait == Wait::No && !terms.looks);
+    /// What an answer took that came too late waits for the sweep: asking at once would be too late again.
+    fn came_too_late(&self, slot: Slot, question: Question, costs: &[u32], told: &Told, asked: Tick) {
+        let granted = told.waits.iter().zip(costs).filter(|(wait, _)| **wait == Wait::No);
         let tokens = granted.fold(told.leased, |sum, (_, cost)| sum.saturating_add(*cost));
-        let origin = Origin { asked, window: told.window };
-        let bucket = Bucket { slot, cost: tokens, report_only: false, question };
-        self.hand_back(&bucket, tokens, origin);
+        if tokens > 0 {
+            self.entry(slot, |entry| {
+                entry.question = Some(question);
+                entry.hold.put_aside(tokens, Origin { asked, window: told.window });
+            });
+        }
     }
 
     /// Runs a script on a bucket.
@@ -149,7 +166,11 @@ impl Shared {
         // have been answered by what was there.
         let now = self.clock.tick();
         self.entry(slot, |entry| {
-            entry.hold.start_afresh(now);
+            if reset.is_ok() {
+                entry.hold.start_afresh(now)
+            } else {
+                entry.hold.forget_refusal(now)
+            }
             entry.mark.lift(now);
         });
         self.local.forget(&policy.share(self.instances()), key);
@@ -163,8 +184,8 @@ impl Shared {
 struct Asking {
     shared: Arc<Shared>,
     bucket: Bucket,
-    /// The next question is asked even if no call waits.
-    ahead: bool,
+    /// Of the next question; unless it is for calls, it is asked even if none waits.
+    why: Why,
     done: bool,
 }
 
@@ -210,7 +231,7 @@ impl Asking {
     fn next(&mut self) -> Option<(Vec<Waiting>, Terms)> {
         let now = self.shared.clock.tick();
         let mut served = Vec::new();
-        let ahead = std::mem::take(&mut self.ahead);
+        let why = std::mem::replace(&mut self.why, Why::Calls);
         let next = self.shared.entry(self.bucket.slot, |entry| {
             // Those that came while the last question was under way: what it brought may do for them.
             let mut waiting: Vec<Waiting> = Vec::new();
@@ -221,9 +242,9 @@ impl Asking {
                 }
             }
             entry.queue = waiting.split_off(waiting.len().min(MOST_CALLS));
-            entry.asking = ahead || !waiting.is_empty();
+            entry.asking = why != Why::Calls || !waiting.is_empty();
             entry.asking.then(|| {
-                let terms = Hold::ask(&mut entry.hold, waiting.len());
+                let terms = Hold::ask(&mut entry.hold, waiting.len(), why == Why::HandBack);
                 (waiting, terms)
             })
         });

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
 
+use super::ask::Why;
 use super::claims::{Bucket, Claims};
 use super::hold::Origin;
 use super::without::Alone;
@@ -95,7 +96,7 @@ impl Shared {
             Some((known, runs_low))
         })?;
         if runs_low && let Some(own) = self.own.upgrade() {
-            own.spawn_asking(*bucket, true);
+            own.spawn_asking(*bucket, Why::NextLease);
         }
         let from = if known.0.wait == Wait::No { LimitAnswer::Lease } else { LimitAnswer::Remembered };
         self.metrics.limit_answers.inc(from);
@@ -157,15 +158,17 @@ impl Shared {
             return;
         }
         let now = self.clock.tick();
+        // What cannot be handed back now waits for the sweep.
+        let could = self.asks(&bucket.slot) && Handle::try_current().is_ok();
         let go_back = self.entry(bucket.slot, |entry| {
             // What was known of it may have been dropped meanwhile.
             entry.question = Some(bucket.question);
-            let at_once = entry.hold.hand_back(tokens, origin, now) && !entry.asking && Handle::try_current().is_ok();
+            let at_once = entry.hold.hand_back(tokens, origin, now) && could && !entry.asking;
             entry.asking |= at_once;
             at_once
         });
         if go_back && let Some(own) = self.own.upgrade() {
-            own.spawn_asking(*bucket, true);
+            own.spawn_asking(*bucket, Why::HandBack);
         }
     }
 }

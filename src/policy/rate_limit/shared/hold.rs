@@ -110,12 +110,14 @@ impl Hold {
     }
 
     /// What to ask for besides the calls' own tokens, and what goes back with the question. A lease that does not do for
-    /// the calls goes back; without any it serves on until the answer is there.
-    pub fn ask(&mut self, calls: usize) -> Terms {
+    /// the calls goes back; without any it serves on until the answer is there. A question that only hands back wishes for
+    /// nothing: nobody has asked for a lease, and where answers come too late it would be handed back again, for ever.
+    pub fn ask(&mut self, calls: usize, only_back: bool) -> Terms {
         if calls > 0 {
             self.set_aside();
         }
-        Terms { wish: self.pace.wish(), back: self.aside.take(), looks: false }
+        let wish = if only_back && calls == 0 { 0 } else { self.pace.wish() };
+        Terms { wish, back: self.aside.take(), looks: false }
     }
 
     /// What goes back without a question that takes it along; that of a lease which is void, too.
@@ -155,20 +157,27 @@ impl Hold {
         }
     }
 
-    /// Takes tokens back that a call was given and did not use. True: this key has no lease that they could go to, and
-    /// others may need them at once.
+    /// Takes tokens back that a call was given and did not use. True: this key has no lease, so no question comes soon that
+    /// would take them along, and others may need them at once.
     pub fn hand_back(&mut self, tokens: u32, origin: Origin, now: Tick) -> bool {
         self.pace.uncount(tokens);
         if origin.asked < self.reset_at {
             return false;
         }
-        let leased = self.leased > 0 && origin == self.origin && now < self.void_at();
-        if leased {
+        let leased = self.leased > 0 && now < self.void_at();
+        if leased && origin == self.origin {
             self.spare = self.spare.saturating_add(tokens);
         } else {
             self.aside.put(tokens, origin);
         }
         !leased
+    }
+
+    /// Takes tokens back that came when nobody waited for them any more.
+    pub fn put_aside(&mut self, tokens: u32, origin: Origin) {
+        if origin.asked >= self.reset_at {
+            self.aside.put(tokens, origin);
+        }
     }
 
     /// How the key stands by what is known; refill since then is left out, so it is a lower bound.

@@ -20,7 +20,7 @@
 //! # Memory
 //! Holds of keys that are quiet are dropped by the sweep. Past the bound those go first that hold nothing but what the
 //! store knows, too: they only saved questions; then leases, which are void soon; then marks that the store has not been
-//! told of. What is being asked about stays: there are no more of these than calls.
+//! told of. What is being asked about stays: a question ends with its deadline, and there are no more of them than calls.
 
 mod ask;
 mod chores;

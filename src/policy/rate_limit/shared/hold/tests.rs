@@ -26,7 +26,7 @@ fn a_slow_key_has_no_lease_and_a_fast_one_has_fifty_milliseconds_worth() {
         for call in 1..=2000 {
             hold.answer(1, Tick(call * every * MILLI));
         }
-        hold.ask(1).wish
+        hold.ask(1, false).wish
     };
     assert_eq!(wish(50), 0, "20 a second");
     assert_eq!(wish(10), 5, "100 a second");
@@ -53,20 +53,21 @@ fn the_next_lease_is_due_in_the_last_eighth_of_one_and_does_not_prolong_it() {
         hold.answer(1, Tick(call * MILLI));
     }
     let asked = Tick(2000 * MILLI);
-    let wish = hold.ask(1).wish;
+    let wish = hold.ask(1, false).wish;
     hold.learn(&told(wish, 1000, vec![Wait::No]), &[1], asked, asked);
     assert!(!hold.runs_low());
     assert_eq!(served(&mut hold, asked), 44, "of 50");
     // It serves while the next one is on its way.
-    let terms = hold.ask(0);
+    assert_eq!(hold.clone().ask(0, true).wish, 0, "who only hands back wishes for nothing");
+    let terms = hold.ask(0, false);
     assert_eq!((terms.wish, terms.back), (50, Back::default()));
     let (_, origin) = hold.answer(1, asked).unwrap();
     hold.learn(&told(50, 1000, vec![]), &[], Tick(2900 * MILLI), Tick(2901 * MILLI));
     // The five that were left would be void by now, and so would one that a call hands back.
     let now = Tick(3100 * MILLI);
-    hold.hand_back(1, origin, now);
+    assert!(!hold.hand_back(1, origin, now), "the next question takes it along");
     assert_eq!((1..).take_while(|_| hold.answer(1, now).is_some()).count(), 50);
-    assert_eq!(hold.ask(1).back, Back { tokens: 6, origin });
+    assert_eq!(hold.ask(1, false).back, Back { tokens: 6, origin });
 }
 
 #[test]
@@ -133,7 +134,7 @@ fn nothing_of_before_goes_into_a_bucket_that_was_reset() {
     hold.learn(&told(5, 10, vec![Wait::No]), &[1], Tick(0), Tick(0));
     hold.learn(&told(5, 10, vec![Wait::No]), &[1], Tick(1), Tick(1));
     hold.start_afresh(Tick(2));
-    assert_eq!((wait(&mut hold, 1, Tick(3)), hold.ask(1).back.tokens), (None, 0));
+    assert_eq!((wait(&mut hold, 1, Tick(3)), hold.ask(1, false).back.tokens), (None, 0));
 }
 
 #[test]
@@ -145,7 +146,7 @@ fn what_is_not_used_makes_no_key_busy() {
         let (_, origin) = hold.answer(1, now).unwrap();
         hold.hand_back(1, origin, now);
     }
-    assert_eq!(hold.ask(1).wish, 0);
+    assert_eq!(hold.ask(1, false).wish, 0);
 }
 
 #[test]
@@ -154,12 +155,12 @@ fn a_key_without_a_lease_keeps_nothing_that_a_call_did_not_use() {
     hold.learn(&told(0, 10, vec![Wait::No]), &[1], Tick(0), Tick(0));
     let origin = Origin { asked: Tick(0), window: 0 };
     assert!(hold.hand_back(1, origin, Tick(1)));
-    assert_eq!((wait(&mut hold, 1, Tick(2)), hold.ask(0).back.tokens), (None, 1));
+    assert_eq!((wait(&mut hold, 1, Tick(2)), hold.ask(0, false).back.tokens), (None, 1));
     // What was given before a reset goes nowhere.
     hold.start_afresh(Tick(5));
     assert!(!hold.hand_back(1, origin, Tick(6)));
     hold.learn(&told(5, 10, vec![]), &[], Tick(4), Tick(7));
-    assert_eq!((wait(&mut hold, 1, Tick(8)), hold.ask(1).back.tokens), (None, 0));
+    assert_eq!((wait(&mut hold, 1, Tick(8)), hold.ask(1, false).back.tokens), (None, 0));
 }
 
 /// A call's tokens, or a lease's, by their window.
@@ -198,7 +199,7 @@ proptest! {
             let in_window = window.map_or(0, |length| now.0 / (length * MILLI));
             let back = match what {
                 0 => {
-                    let back = hold.ask(usize::from(tokens > 2)).back;
+                    let back = hold.ask(usize::from(tokens > 2), false).back;
                     hold.learn(&Told { window: in_window, ..told(tokens, 0, vec![]) }, &[], now, now);
                     books.taken(in_window, tokens);
                     Some(back)

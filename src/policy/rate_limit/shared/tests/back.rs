@@ -1,9 +1,10 @@
 //! What a call was given and did not use is there for others.
 
 use super::super::hold::{Back, LEASE, Origin};
-use super::door::{Door, Doorway};
+use super::door::{Door, Doorway, LATE};
 use super::question::Terms;
 use super::*;
+use crate::metrics::RedisUse;
 
 #[tokio::test]
 async fn who_was_refused_gets_what_another_instance_hands_back() {
@@ -55,8 +56,8 @@ async fn what_an_answer_took_that_came_too_late_goes_back() {
         doorway.set(Door::Silent);
         let asked = late.metrics.limit_answers.get(LimitAnswer::Asked);
         assert!(take(&late, &[Charge { policy: &policy, key: user(1), cost: 5 }]).await.admitted, "by itself");
-        assert_eq!(late.metrics.limit_answers.get(LimitAnswer::Asked), asked + 1);
-        assert_eq!(left(&other, &policy, user(1)).await, 5, "{algorithm:?}");
+        assert_eq!(late.metrics.limit_answers.get(LimitAnswer::Asked), asked + 1, "{algorithm:?}");
+        until_left(&other, &policy, user(1), 5).await;
         doorway.set(Door::Open);
         until_left(&other, &policy, user(1), 10).await;
     }
@@ -122,7 +123,9 @@ async fn memory_is_bounded_whatever_is_held() {
 #[tokio::test]
 async fn what_a_slow_key_gave_to_a_refused_call_is_there_for_others() {
     let server = Server::start(&[]);
-    let (first, other) = (started(server.port, PATIENT).await, started(server.port, PATIENT).await);
+    // Nobody sweeps at the first one, which would hand it back when its second is over.
+    let (first, other) = (engine(server.port, PATIENT), started(server.port, PATIENT).await);
+    first.meet(PATIENT).await;
     let (scarce, used_up) = (bucket(1, 0), bucket(1, 1));
     let charges =
         [Charge { policy: &scarce, key: user(1), cost: 1 }, Charge { policy: &used_up, key: user(2), cost: 2 }];
@@ -131,4 +134,29 @@ async fn what_a_slow_key_gave_to_a_refused_call_is_there_for_others() {
     let slot = Slot { family: scarce.family, key: user(1) };
     until(|| first.with_entry(&slot, |entry| !entry.asking && !entry.hold.is_needed()).unwrap()).await;
     assert!(take(&other, &charges[..1]).await.admitted, "it went back before its second was over");
+}
+
+/// What is handed back to a store that always answers too late is no reason to ask it again and again.
+#[tokio::test]
+async fn late_answers_about_a_busy_key_lead_to_no_more_questions() {
+    let server = Server::start(&[]);
+    let doorway = Doorway::before(server.port).await;
+    let engine = started(doorway.port, LATE / 3).await;
+    let policy = bucket(1_000_000, 0);
+    while engine.metrics.limit_leases.get() < 3 {
+        assert!(one(&engine, &policy, user(1)).await.admitted);
+    }
+    doorway.set(Door::Late);
+    while engine.is_up() {
+        one(&engine, &policy, user(1)).await;
+    }
+    // Nobody calls any more. Probes go on, one at a time, each of them late.
+    let probes = || engine.metrics.redis_round_trips.get(RedisUse::Limit) - doorway.questions() as u64;
+    let (asked, until_then) = (doorway.questions(), probes() + 10);
+    until(|| probes() >= until_then).await;
+    assert!(doorway.questions() <= asked + 1, "{} questions more", doorway.questions() - asked);
+    doorway.set(Door::Open);
+    until(|| engine.is_up()).await;
+    let slot = Slot { family: policy.family, key: user(1) };
+    until(|| engine.with_entry(&slot, |entry| !entry.hold.is_needed()).unwrap_or(true)).await;
 }

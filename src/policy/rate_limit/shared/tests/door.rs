@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+/// How long a late door holds each answer.
+pub(super) const LATE: Duration = Duration::from_millis(60);
 
 /// What the door does with what the server says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub(super) enum Door {
     Open,
     /// Takes connections and questions, and says nothing: a black hole. Once open again it passes on what it has kept.
     Silent,
+    /// Passes everything on later than [`LATE`].
+    Late,
     /// Ends every connection.
     Shut,
 }
@@ -83,8 +89,11 @@ async fn answer(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, mut door:
     while let Ok(read) = server.read(&mut buffer).await
         && read > 0
     {
-        if door.wait_for(|door| *door == Door::Open).await.is_err() || client.write_all(&buffer[..read]).await.is_err()
-        {
+        if *door.borrow() == Door::Late {
+            tokio::time::sleep(LATE).await;
+        }
+        let passes = |door: &Door| matches!(door, Door::Open | Door::Late);
+        if door.wait_for(passes).await.is_err() || client.write_all(&buffer[..read]).await.is_err() {
             return;
         }
     }

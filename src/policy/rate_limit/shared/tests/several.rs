@@ -98,7 +98,7 @@ async fn three_instances_admit_what_one_would_out_of_two_buckets() {
         let admitted = admitted.load(Ordering::Relaxed) as f64;
         let (size, rate) = (f64::from(policy.requests + policy.burst), f64::from(policy.requests) / 60.0);
         assert!(admitted <= size + rate * (seconds + 1.0), "{admitted} of {size} in {seconds} s");
-        assert!(admitted >= 0.98 * (size + rate * seconds), "{admitted} of {size} in {seconds} s");
+        assert!(admitted >= 0.95 * (size + rate * seconds), "{admitted} of {size} in {seconds} s");
     }
 }
 
