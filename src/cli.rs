@@ -91,10 +91,11 @@ pub enum Command {
         #[arg(long)]
         grant: Option<String>,
         /// One token: its claim jti
-        #[arg(long, value_name = "JTI")]
+        // An id may begin with a hyphen.
+        #[arg(long, value_name = "JTI", allow_hyphen_values = true)]
         token: Option<String>,
         /// The tokens signed with a key of a trusted issuer: its kid. For a key of our own: `keys revoke`
-        #[arg(long, value_name = "KID", requires = "issuer")]
+        #[arg(long, value_name = "KID", requires = "issuer", allow_hyphen_values = true)]
         key: Option<String>,
         /// Whose key it is: the claim iss of its tokens
         #[arg(long, value_name = "URL", requires = "key")]
