@@ -42,7 +42,7 @@ impl GrantLine {
         GrantLine {
             id: id.to_string(),
             withdrawn,
-            client: grant.client.to_string(),
+            client: records.client_name(&grant.client),
             user: grant.user,
             app: grant.client.app,
             scopes: grant.scopes.iter().map(Scope::as_str).collect(),

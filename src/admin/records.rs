@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::model::Issuers;
+use crate::model::miniapp::ClientType;
+use crate::model::oauth::{BACKEND, ClientId};
 use crate::policy::apps::AppFeed;
 use crate::policy::apps::registrar::Registrar;
 use crate::policy::authn::{MiniApps, RevocationFeed};
@@ -51,6 +53,13 @@ impl Records {
     pub fn registrar(&self) -> Registrar {
         let log = self.revocations.log().clone();
         Registrar::new(self.app_store(), log, self.keyring.clone(), self.clock.clone(), self.named.clone())
+    }
+
+    /// What a client goes by: the mini-app, or the back end of one that has a front, too.
+    pub fn client_name(&self, client: &ClientId) -> String {
+        let app = self.named.0.get(&client.app).cloned().or_else(|| self.apps.get(&client.app));
+        let hybrid = app.is_some_and(|app| app.client_type == ClientType::Hybrid);
+        if client.backend && hybrid { format!("{client}{BACKEND}") } else { client.to_string() }
     }
 
     /// What users have permitted.

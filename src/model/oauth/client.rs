@@ -35,7 +35,7 @@ impl ClientId {
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.app, if self.backend { BACKEND } else { "" })
+        write!(f, "{}", self.app)
     }
 }
 

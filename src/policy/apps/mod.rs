@@ -120,6 +120,11 @@ impl AppFeed {
         }
     }
 
+    /// The mini-app of that id, as it is known here.
+    pub fn get(&self, id: &MiniAppId) -> Option<Arc<crate::config::MiniApp>> {
+        self.stored.get(id)
+    }
+
     /// Reads what is new and puts it in force; says whether there was anything.
     ///
     /// # Errors
