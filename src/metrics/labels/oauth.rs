@@ -92,8 +92,10 @@ labels! {
     OauthQuestion {
         /// The question waits for its answer.
         Put "put",
-        /// The request is no good, or the store does not take it.
+        /// The request is no good.
         Refused "refused",
+        /// The store does not take it.
+        Failed "failed",
     }
 
     /// What a user answered.

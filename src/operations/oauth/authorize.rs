@@ -22,8 +22,7 @@ const MAX_STATE: usize = 2048;
 /// Checks the request and sends the user's browser to the consent page.
 pub async fn answer(_permit: &Permit, services: &Services, call: &Call<'_>) -> Result<Local, Refusal> {
     let asked = ask(services, call).await;
-    let question =
-        if matches!(asked, Ok((OauthQuestion::Put, _))) { OauthQuestion::Put } else { OauthQuestion::Refused };
+    let question = asked.as_ref().map_or(OauthQuestion::Refused, |(question, _)| *question);
     services.metrics.oauth_questions.inc(OauthFlow::Code, question);
     asked.map(|(_, answer)| answer)
 }
@@ -62,7 +61,7 @@ async fn ask(services: &Services, call: &Call<'_>) -> Result<(OauthQuestion, Loc
             let error = if unavailable { "temporarily_unavailable" } else { "server_error" };
             log::error!("an authorization request of {} cannot be kept: {refusal}", consent.client);
             let answer = [("error", error), ("error_description", "Try again shortly.")];
-            return Ok((OauthQuestion::Refused, Local::see_other(&address(redirect, state, issuer, &answer))?));
+            return Ok((OauthQuestion::Failed, Local::see_other(&address(redirect, state, issuer, &answer))?));
         }
     };
     let page = match &services.config.oauth.consent_url {

@@ -84,7 +84,7 @@ pub async fn answer(permit: &Permit, services: &Services, call: &Call<'_>) -> Re
         let proof = asked.field("csrf").unwrap_or_default();
         browser.check(asked.headers, &services.config.public_url, PATH, proof)?;
         if asked.field("action") == Some(sign_in::SIGN_OUT)
-            && let Some(user) = sign_in::who(services, &browser).await?
+            && let Some(user) = sign_in::was(services, &browser).await?
         {
             question.give_back(services, &user).await?;
         }

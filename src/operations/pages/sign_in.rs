@@ -65,6 +65,14 @@ pub async fn who(services: &Services, browser: &Browser) -> Result<Option<UserId
     Ok(visit.filter(|(user, known)| !revocations.revoked_user(user, *known)).map(|(user, _)| user))
 }
 
+/// Who has signed in with this browser, whatever has been revoked since: what was put to them was put to nobody else.
+///
+/// # Errors
+/// 503 when the store does not say.
+pub async fn was(services: &Services, browser: &Browser) -> Result<Option<UserId>, Refusal> {
+    Ok(services.visits().user(browser.cookie()).await?.map(|(user, _)| user))
+}
+
 /// The page that asks for name and password.
 ///
 /// # Errors

@@ -51,7 +51,14 @@ impl RevocationFeed {
     pub async fn revoke(&self, what: Revoked) -> Result<Revocation, StoreError> {
         // What was called off here alone has a number too, which a switch has to be later than.
         let known = self.revocations.known().max(self.revocations.payments_switched());
-        let revocation = self.log.append_after(known, what).await?;
+        let revocation = match self.log.append_after(known, what).await {
+            Ok(revocation) => revocation,
+            Err(error) => {
+                // It may have broken off after it was written down.
+                let _ = self.look().await;
+                return Err(error);
+            }
+        };
         self.revocations.apply(&revocation);
         // Tokens issued from now on have to say that they know of it.
         if let Err(error) = self.look().await {
