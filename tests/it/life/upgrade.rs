@@ -6,8 +6,8 @@ use serde_json::json;
 use super::client::{Connection, Load, get, post};
 use super::process::{ALICE, Edge, Setup, free_address};
 use super::tls::{Authority, h2_client};
-use super::until;
 use super::upstream::Upstream;
+use super::{eventually, until};
 
 const BALANCE: &str = "/api/v1/wallet/balance";
 
@@ -109,7 +109,7 @@ async fn a_successor_knows_what_has_changed_while_it_waited() {
         answer.body
     };
     // A connection may still get to the process that goes, so that one has to know it first.
-    while !keys().await.contains(kid) {}
+    eventually("the old process knows the key", &keys, |keys| keys.contains(kid)).await;
     old.signal(Signal::QUIT);
     until("the successor has taken over", || old.logged("a successor has taken over") == 1).await;
     loop {
