@@ -82,4 +82,9 @@ fn a_wallet_that_hangs_is_soon_not_asked() {
         assert_eq!(wallet_of(&tokens), None, "{tokens}");
         edge.wallet().desk.recorder.all().len() == asked
     });
+    let asked = edge.wallet().desk.recorder.all().len();
+    for _ in 0..3 {
+        assert_eq!(wallet_of(&redeem(&edge, &code(&edge, &fresh_user(), &[])).json()), None);
+    }
+    assert_eq!(edge.wallet().desk.recorder.all().len(), asked);
 }
