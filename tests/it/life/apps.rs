@@ -79,6 +79,12 @@ fn register(setup: &Setup) -> String {
     text(&said(setup.command(&arguments))[0], "client_secret").to_owned()
 }
 
+/// Puts another entry in its place; what the command says.
+fn replace(setup: &Setup, kind: &str, redirect: &str, scope: &str) -> String {
+    let entry = ["--id", ID, "--name", "New", "--type", kind, "--redirect-uri", redirect, "--scope", scope];
+    good(setup.command(&[&["app", "add", "--replace"], &entry[..]].concat()))
+}
+
 fn open(setup: &Setup) -> Arc<dyn Backend> {
     let at = Store::Embedded { path: setup.folder().join("store") };
     tmcp_edge::store::open(&at, &Clock::system(), &Arc::new(Metrics::new(&[]).unwrap())).unwrap().store
@@ -186,8 +192,7 @@ async fn registered_while_the_edge_runs_it_gets_to_a_balance() {
     assert_eq!(balance(&edge, &tokens).await.0, 200, "a reload keeps it");
 
     // What it gives up, its tokens lose.
-    let fewer = ["app", "add", "--id", ID, "--name", "New", "--type", "confidential", "--redirect-uri", REDIRECT];
-    let told = good(setup.command(&[&fewer[..], &["--scope", "user:read", "--replace"]].concat()));
+    let told = replace(&setup, "confidential", REDIRECT, "user:read");
     assert!(told.contains("good for wallet:balance no longer") && !told.contains("secret"), "{told}");
     let refused = eventually("the scope is gone", || balance(&edge, &tokens), |(status, _)| *status != 200).await;
     assert_eq!(refused, (403, "INVALID_SCOPE".to_owned()));
@@ -210,8 +215,7 @@ async fn a_change_of_type_lets_nobody_do_without_the_secret() {
     let secret = register(&setup);
     eventually("the edge knows it", || is_known(&edge, &secret), |known| *known).await;
     let tokens = sign_in(&setup, &edge, &secret).await;
-    let hybrid = ["app", "add", "--id", ID, "--name", "New", "--type", "hybrid", "--redirect-uri", REDIRECT];
-    good(setup.command(&[&hybrid[..], &["--scope", SCOPE, "--replace"]].concat()));
+    replace(&setup, "hybrid", REDIRECT, SCOPE);
     let form = [("client_id", ID), ("grant_type", "refresh_token"), ("refresh_token", text(&tokens, "refresh_token"))];
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     let without = async || {
@@ -235,15 +239,13 @@ async fn a_redirect_uri_that_is_given_up_takes_its_codes_along() {
     eventually("the edge knows it", || is_known(&edge, &secret), |known| *known).await;
     let sent = code(&setup, &edge).await;
     let elsewhere = "https://new.example/elsewhere";
-    let moved = ["app", "add", "--id", ID, "--name", "New", "--type", "confidential", "--redirect-uri", elsewhere];
-    good(setup.command(&[&moved[..], &["--scope", SCOPE, "--replace"]].concat()));
+    replace(&setup, "confidential", elsewhere, SCOPE);
     eventually("nobody is sent there any more", || async { authorize(&edge).await.status() }, |told| *told == 400)
         .await;
     let (status, refused) = redeem(&edge, &secret, &sent).await;
     assert_eq!((status, text(&refused, "error")), (400, "invalid_grant"));
     // The code itself is not what was wrong with it.
-    let back = ["app", "add", "--id", ID, "--name", "New", "--type", "confidential", "--redirect-uri", REDIRECT];
-    good(setup.command(&[&back[..], &["--scope", SCOPE, "--replace"]].concat()));
+    replace(&setup, "confidential", REDIRECT, SCOPE);
     eventually("it is back", || async { authorize(&edge).await.status() }, |told| *told == 303).await;
     assert_eq!(redeem(&edge, &secret, &sent).await.0, 200);
 }
