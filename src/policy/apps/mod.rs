@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use super::authn::{Generation, MiniApps, StoredApps};
 use super::keyring::Keyring;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, MiniApp};
 use crate::metrics::{AppSource, Metrics};
 use crate::model::MiniAppId;
 use crate::store::apps::{AppRecord, AppStore, RecordError};
@@ -121,7 +121,7 @@ impl AppFeed {
     }
 
     /// The mini-app of that id, as it is known here.
-    pub fn get(&self, id: &MiniAppId) -> Option<Arc<crate::config::MiniApp>> {
+    pub fn get(&self, id: &MiniAppId) -> Option<Arc<MiniApp>> {
         self.stored.get(id)
     }
 

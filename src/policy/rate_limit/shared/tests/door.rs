@@ -90,6 +90,7 @@ async fn answer(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, mut door:
         && read > 0
     {
         if *door.borrow() == Door::Late {
+            // This is what a slow server is: nobody waits for the end of it, but until a question is given up.
             tokio::time::sleep(LATE).await;
         }
         let passes = |door: &Door| matches!(door, Door::Open | Door::Late);
